@@ -1,0 +1,1 @@
+"""The trade itself, pure: no await, no clock, no input or output."""
