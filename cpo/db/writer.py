@@ -1,0 +1,314 @@
+"""The one group-commit writer (design D3): the same loop for SQLite and PostgreSQL.
+
+Stations, partners and operators hand in units; the writer takes all that are ready, writes them
+in one transaction, waits until it is on disk, then releases those who wait. While the disk
+works, the next batch gathers by itself, so full durability costs no throughput.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from cpo.db.statements import Compiler, Prepared, Row, Write
+from cpo.errors import Conflict, CpoError, Invalid, StoreUnavailable
+
+log = structlog.get_logger()
+
+Group = tuple[str, list[Sequence[Any]]]
+MILLISECOND = timedelta(milliseconds=1)
+# How long a batch gathers when one was written just before, in seconds.
+LINGER = 0.002
+# A stamp further ahead of the clock than this comes from a clock that was set back: waiting for
+# the clock would then stop the store, so stamps go on from where they were.
+PATIENCE = timedelta(milliseconds=2)
+
+
+class Rejected(Exception):
+    """The database refused a statement for what it says, not for its own state.
+
+    `taken` is set when a unique key was there already.
+    """
+
+    def __init__(self, detail: str, *, taken: bool = False) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.taken = taken
+
+
+class Line(Protocol):
+    """The writer's connection to one kind of database."""
+
+    compiler: Compiler
+
+    async def write(
+        self, build: Callable[[datetime], Sequence[Group]], *, now: datetime, stamped: bool
+    ) -> datetime:
+        """Run what `build` returns, in order, in one transaction; return once it is durable.
+
+        Returns the commit's stamp, which `build` was given. A batch that is `stamped` gets one
+        later than every stamp before, over the store's whole life and all its processes.
+
+        Raises Rejected, or StoreUnavailable when the database did not take it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let the connection go."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Unit:
+    """What belongs together: kept whole or not at all.
+
+    `marks` are (partner, kind, object); `committed` gets the stamp once the unit is on disk.
+    """
+
+    ops: list[tuple[Write, Row]]
+    marks: list[tuple[str, str, str]] = field(default_factory=list)
+    callbacks: Sequence[Callable[[datetime], object]] = ()
+    committed: asyncio.Future[datetime] | None = None
+
+    @property
+    def stamped(self) -> bool:
+        """Whether anything of it carries the commit's stamp."""
+        if self.marks:
+            return True
+        for write, _ in self.ops:  # noqa: SIM110 - a generator costs more than the loop
+            if write.stamps:
+                return True
+        return False
+
+
+class Plan:
+    """The rows of a batch grouped by statement, so that each statement runs once.
+
+    Statements on one row keep the order in which they were added; of different rows no order is
+    promised, for they become visible at once.
+    """
+
+    def __init__(self, compiler: Compiler, stamp: datetime) -> None:
+        self._compiler = compiler
+        self._stamp = compiler.stamp(stamp) if compiler.stamp else stamp
+        self._tables: dict[str, _TablePlan] = {}
+
+    def add(self, write: Write, row: Row) -> None:
+        """Add a row of a statement."""
+        prepared = self._compiler(write)
+        values = prepared.convert(row, self._stamp)
+        table = self._tables.get(prepared.table)
+        if table is None:
+            table = self._tables[prepared.table] = _TablePlan()
+        table.add(prepared, values)
+
+    def groups(self) -> list[Group]:
+        """Return the groups in the order in which they must run."""
+        return [
+            (prepared.sql, rows)
+            for table in self._tables.values()
+            for prepared, rows in table.groups
+        ]
+
+
+class _TablePlan:
+    def __init__(self) -> None:
+        self.groups: list[tuple[Prepared, list[Sequence[Any]]]] = []
+        self._latest: dict[Row, int] | None = None
+        self._floor = 0
+
+    def add(self, prepared: Prepared, row: Sequence[Any]) -> None:
+        groups = self.groups
+        if not groups:
+            groups.append((prepared, [row]))
+            return
+        if len(groups) == 1 and groups[0][0] is prepared:
+            groups[0][1].append(row)
+            return
+        latest = self._latest
+        if latest is None:
+            # Only now that a second statement meets the table must its rows be told apart.
+            first, rows = groups[0]
+            latest = self._latest = {_key_of(first, known): 0 for known in rows}
+        if prepared.sweeping or groups[-1][0].sweeping:
+            self._floor = len(groups) if groups[-1][0] is not prepared else len(groups) - 1
+        key = _key_of(prepared, row)
+        start = max(self._floor, latest.get(key, 0))
+        for index in range(start, len(groups)):
+            if groups[index][0] is prepared:
+                groups[index][1].append(row)
+                latest[key] = index
+                return
+        latest[key] = len(groups)
+        groups.append((prepared, [row]))
+
+
+def _key_of(prepared: Prepared, row: Sequence[Any]) -> Row:
+    return tuple([row[position] for position in prepared.key])
+
+
+class Writer:
+    """Gathers units and writes them in batches, in the order in which they came.
+
+    Args:
+        line: the connection to the database.
+        mark: the statement that sets a dirty mark; its row is (partner, kind, object,
+            generation, since).
+        now: the present time.
+        released: told of each batch's marks after its commit, with the stamp.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        *,
+        mark: Write,
+        now: Callable[[], datetime],
+        released: Callable[[Sequence[tuple[str, str, str]], datetime], None],
+    ) -> None:
+        self._line = line
+        self._mark = mark
+        self._now = now
+        self._released = released
+        self._ready: list[Unit] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self.observed: Callable[[float, int], None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._gather(), name="store writer")
+
+    @property
+    def waiting(self) -> int:
+        """How many units have not been taken yet."""
+        return len(self._ready)
+
+    def submit(self, unit: Unit) -> asyncio.Future[datetime]:
+        """Take a unit; the future gets the stamp of its commit, or the error."""
+        future = unit.committed = self._loop.create_future()
+        if self._closing:
+            future.set_exception(StoreUnavailable("the store is closed"))
+            return future
+        self._ready.append(unit)
+        self._wake.set()
+        return future
+
+    async def close(self) -> None:
+        """Write what was handed in, then let the connection go."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+        await self._line.close()
+
+    async def _gather(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            idle = True
+            while self._ready:
+                if not idle:
+                    # Under load a batch is worth waiting for: what it costs beside its rows is
+                    # spent once. After a rest the first unit leaves at once.
+                    await asyncio.sleep(LINGER)
+                idle = False
+                batch = self._ready
+                self._ready = []
+                await self._write(batch)
+            if self._closing:
+                return
+
+    async def _write(self, batch: list[Unit]) -> None:
+        begun = self._loop.time()
+        try:
+            stamp = await self._commit(batch)
+        except Rejected as rejected:
+            if len(batch) == 1:
+                _fail(batch[0], _error(rejected))
+                return
+            # Halving finds one bad unit among a thousand in some twenty commits, and the order
+            # of the others is kept.
+            middle = len(batch) // 2
+            await self._write(batch[:middle])
+            await self._write(batch[middle:])
+        except CpoError as error:
+            for unit in batch:
+                _fail(unit, error)
+        except Exception:
+            # A mistake of ours must not leave every station waiting for ever.
+            log.exception("store.batch_failed", units=len(batch))
+            for unit in batch:
+                _fail(unit, StoreUnavailable("the store failed; see the log"))
+        else:
+            if self.observed is not None:
+                self.observed(self._loop.time() - begun, len(batch))
+            self._release(batch, stamp)
+
+    async def _commit(self, batch: Sequence[Unit]) -> datetime:
+        compiler = self._line.compiler
+
+        def build(stamp: datetime) -> Sequence[Group]:
+            plan = Plan(compiler, stamp)
+            marks: dict[tuple[str, str, str], None] = {}
+            try:
+                for unit in batch:
+                    for write, row in unit.ops:
+                        plan.add(write, row)
+                    for mark in unit.marks:
+                        marks[mark] = None
+                generation = generation_of(stamp)
+                for mark in marks:
+                    plan.add(self._mark, (*mark, generation, stamp))
+            except (ValueError, TypeError, OverflowError) as error:
+                raise Rejected(str(error)) from error
+            return plan.groups()
+
+        stamped = any(unit.stamped for unit in batch)
+        return await self._line.write(build, now=self._now(), stamped=stamped)
+
+    def _release(self, batch: Sequence[Unit], stamp: datetime) -> None:
+        marks: dict[tuple[str, str, str], None] = {}
+        for unit in batch:
+            for callback in unit.callbacks:
+                try:
+                    callback(stamp)
+                except Exception:
+                    log.exception("store.callback_failed")
+            for mark in unit.marks:
+                marks[mark] = None
+            if unit.committed is not None and not unit.committed.done():
+                unit.committed.set_result(stamp)
+        if marks:
+            self._released(list(marks), stamp)
+
+
+def generation_of(stamp: datetime) -> int:
+    """Return the generation that a commit's marks get: unique over the store's whole life."""
+    return round(stamp.timestamp() * 1000)
+
+
+def following(last: datetime, now: datetime) -> datetime:
+    """Return the stamp after `last`: now in whole milliseconds, or a millisecond later than last.
+
+    Whole milliseconds, because that is what partners get to see.
+    """
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return max(now, last + MILLISECOND)
+
+
+def wait_for_clock(stamp: datetime, now: datetime) -> float:
+    """Return the seconds to wait so that stamps do not run ahead of the clock under load."""
+    ahead = stamp - now
+    return ahead.total_seconds() if timedelta(0) < ahead <= PATIENCE else 0.0
+
+
+def _fail(unit: Unit, error: Exception) -> None:
+    if unit.committed is not None and not unit.committed.done():
+        unit.committed.set_exception(error)
+
+
+def _error(rejected: Rejected) -> CpoError:
+    if rejected.taken:
+        return Conflict(rejected.detail)
+    return Invalid("", f"cannot be stored: {rejected.detail}")
