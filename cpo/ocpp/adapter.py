@@ -1,0 +1,778 @@
+"""Stations on one side, services on the other: one unit of work per call, answered after commit."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+
+from cpo.config import Ocpp, Tls
+from cpo.domain.command import CommandKind, Outcome, Reply, StationCommand
+from cpo.domain.quirk_profiles import Habit
+from cpo.domain.station import Station
+from cpo.domain.values import replace
+from cpo.errors import (
+    Conflict,
+    CpoError,
+    Invalid,
+    NotFound,
+    StationOffline,
+    StationRefused,
+    StationTimeout,
+)
+from cpo.ocpp import frames, outcomes, validation
+from cpo.ocpp.care import Care, Heard
+from cpo.ocpp.certificates import STATION_CERTIFICATE
+from cpo.ocpp.contract import Arrival, Desk, Dialect, Followup
+from cpo.ocpp.credentials import StationCredentials
+from cpo.ocpp.deviations import DeviationBook
+from cpo.ocpp.frames import Fault
+from cpo.ocpp.relay import Relay, contracts_of
+from cpo.ocpp.server import OcppServer, OcppServerSettings
+from cpo.ocpp.session import CallFault, Inbound, Session, SessionLimits
+from cpo.ocpp.v2 import inbound as inbound_2
+from cpo.ocpp.v2 import outbound as outbound_2
+from cpo.ocpp.v2 import v21
+from cpo.ocpp.v2.outbound import Outbound2
+from cpo.ocpp.v16 import inbound as inbound_16
+from cpo.ocpp.v16 import outbound as outbound_16
+from cpo.ocpp.v16.outbound import Outbound16
+from cpo.ocpp.validation import STRICT, Leniency, lenient
+from cpo.services.authority import Authority
+from cpo.services.contracts import Contracts
+from cpo.services.equipment import Equipment
+from cpo.services.intake import Intake
+from cpo.services.passwords import Passwords
+from cpo.services.ports import Frame, StationLink, Store, Work
+from cpo.telemetry import Metrics
+
+log = structlog.get_logger()
+
+DIALECTS: Final = {
+    "1.6": Dialect(
+        version="1.6",
+        handlers=inbound_16.HANDLERS,
+        outbound=Outbound16(),
+        inventory=outbound_16.INVENTORY,
+        status_of=outbound_16.status_of,
+    ),
+    "2.0.1": Dialect(
+        version="2.0.1",
+        handlers=inbound_2.HANDLERS,
+        outbound=Outbound2(),
+        inventory=outbound_2.INVENTORY,
+        status_of=outbound_2.status_of,
+        transaction_status=outbound_2.transaction_status,
+    ),
+    "2.1": Dialect(
+        version="2.1",
+        handlers=v21.HANDLERS,
+        outbound=Outbound2(),
+        inventory=outbound_2.INVENTORY,
+        status_of=outbound_2.status_of,
+        transaction_status=outbound_2.transaction_status,
+    ),
+}
+
+_NEED_APPROVAL: Final = frozenset({CommandKind.START_SESSION, CommandKind.RESERVE})
+_TELLING: Final = frozenset({"BootNotification", "StatusNotification", "NotifyEvent"})
+_TAKEN: Final = frozenset({"Accepted", "RebootRequired"})
+_NAMED_DEVIATIONS: Final = 20
+_MAX_LOGGED: Final = 16_384
+_FOLLOWUP_DELAY: Final = 0.05
+"""Seconds; the answer to the station's own call goes out first."""
+_NOTE_DELAY: Final = 0.2
+_PATIENCE_WITH_SEATS: Final = 100
+_MAX_NOTES: Final = 5_000
+
+
+class Registry(Intake, Protocol):
+    """The services as this adapter uses them: the intake, and the stations' records in memory."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether there are several nodes, so that being in charge of a station is a question."""
+        ...
+
+    async def in_charge(self, link: StationLink) -> None:
+        """Be the one that may write about the station behind a connection; hold its lock."""
+        ...
+
+    def fence(self, work: Work, identity: str) -> None:
+        """Let a unit be kept only while this node is in charge of the station; else Conflict."""
+        ...
+
+    async def replaced(self, link: StationLink) -> bool:
+        """Tell whether another node has taken over the station behind a connection."""
+        ...
+
+    async def fresh(self) -> bool:
+        """Learn what other nodes know of stations; False where there are none."""
+        ...
+
+    def find(self, identity: str) -> Station | None:
+        """Return a station's record."""
+        ...
+
+    async def admit(self, identity: str) -> Station:
+        """Keep a station that nobody registered as pending."""
+        ...
+
+    async def change_password(
+        self, identity: str, *, current: str | None, previous: str | None
+    ) -> None:
+        """Keep which password hashes a station may come in with."""
+        ...
+
+    async def change_profile(self, identity: str, *, floor: int, asked: int | None) -> None:
+        """Keep below which security profile a station is refused, and which it was told to use."""
+        ...
+
+    def habits(self, identity: str) -> Mapping[str, Habit]:
+        """Return the habits that hold for a station."""
+        ...
+
+    def repairs(self, identity: str) -> Mapping[str, frozenset[str]]:
+        """Return the repair rules that hold for a station beside the usual ones."""
+        ...
+
+    def known_connectors(self, identity: str) -> list[tuple[int, int]]:
+        """Return the (EVSE, connector) numbers that a station has ever reported on."""
+        ...
+
+    def open_keys(self, identity: str) -> list[str]:
+        """Return the station's own ids of its open transactions."""
+        ...
+
+    async def transaction_lost(self, identity: str, key: str) -> None:
+        """Learn that a station knows nothing of an open transaction any more."""
+        ...
+
+
+class FrameNotes:
+    """Frames that belong to no unit of work, written together a little later.
+
+    What is lost of them in a crash is log, not fact.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.deviations = DeviationBook(store)
+        self._notes: list[Frame] = []
+        self._flush: asyncio.Task[None] | None = None
+
+    def add(self, frame: Frame) -> None:
+        """Take a frame; when the store does not keep up, log rows go first."""
+        if len(self._notes) < _MAX_NOTES:
+            self._notes.append(frame)
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        while self._notes:
+            await asyncio.sleep(_NOTE_DELAY)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what was taken."""
+        notes, self._notes = self._notes, []
+        if not notes:
+            return
+        work = Work()
+        for frame in notes:
+            work.put(frame)
+        try:
+            await self._store.commit(work)
+        except CpoError as error:
+            log.warning("ocpp.frames_not_logged", count=len(notes), error=str(error))
+
+    async def close(self) -> None:
+        """Write the rest."""
+        if self._flush is not None:
+            self._flush.cancel()
+            await asyncio.gather(self._flush, return_exceptions=True)
+        await self.flush()
+        await self.deviations.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every connection of this node uses."""
+
+    intake: Registry
+    equipment: Equipment
+    store: Store
+    notes: FrameNotes
+    passwords: Passwords
+    care: Care
+    now: Callable[[], datetime]
+    authorities: Mapping[str, Authority]
+    contracts: Contracts
+    metrics: Metrics | None = None
+
+
+class StationConnection:
+    """One live connection: handles what the station sends, and carries commands to it.
+
+    Implements `cpo.ocpp.server.StationHandler` towards the socket and
+    `cpo.services.ports.StationLink` towards the services.
+    """
+
+    def __init__(self, session: Session, services: Services) -> None:
+        self.identity = session.identity
+        self.version = session.rules.version
+        self._session = session
+        self._services = services
+        self._dialect = DIALECTS[self.version]
+        self._leniency = _leniency(services.intake, session.identity)
+        self._desk = Desk(
+            services.intake,
+            services.equipment,
+            services.authorities,
+            services.contracts,
+            self._afterwards,
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._heard = Heard()
+        self._lock = services.intake.lock(self.identity)
+        self._shared = services.intake.shared
+
+    # --- from the station ----------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """Tell the services that the station is here, and see to what it does not tell."""
+        self._services.intake.connected(self)
+        self._own(
+            self._services.care.look_after(
+                self,
+                self._heard,
+                self._dialect,
+                find=lambda: self._services.intake.find(self.identity),
+                habits=lambda: self._services.intake.habits(self.identity),
+                connectors=lambda: self._services.intake.known_connectors(self.identity),
+                inventoried=self._inventoried,
+                open_transactions=lambda: self._services.intake.open_keys(self.identity),
+                lost=lambda key: self._services.intake.transaction_lost(self.identity, key),
+            )
+        )
+
+    async def _inventoried(self) -> bool:
+        return bool(await self._services.equipment.documents(self.identity, "variable"))
+
+    def _own(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def ask(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """Call the station for its own good; silence is not held against it."""
+        return await self.call(action, payload, forgive_silence=True)
+
+    def disconnected(self) -> None:
+        """Tell the services that this connection is gone, and end what was to be done with it."""
+        for task in self._tasks:
+            task.cancel()
+        self._services.intake.disconnected(self)
+
+    def _afterwards(self, followup: Followup) -> None:
+        self._own(self._follow_up(followup))
+
+    async def _follow_up(self, followup: Followup) -> None:
+        await asyncio.sleep(_FOLLOWUP_DELAY)
+        try:
+            await followup(self.ask)
+        except CpoError as error:
+            log.warning("ocpp.followup_failed", station=self.identity, error=str(error))
+
+    async def handle(self, call: Inbound) -> str:
+        """Act on a call in one unit of work; the answer's text, once all of it is on disk."""
+        metrics = self._services.metrics
+        began = time.perf_counter()
+        outcome = "error"
+        try:
+            answer = await self._handle(call)
+        except CallFault as fault:
+            answer = frames.error_text(call.message_id, fault.code, fault.description)
+            self._note(call, answer, None)
+            return answer
+        except NotFound as error:
+            if error.kind != "station":
+                raise
+            # Removed while connected: its connection is about to be closed.
+            raise CallFault("SecurityError", "not registered") from None
+        else:
+            outcome = "result"
+            return answer
+        finally:
+            if metrics is not None:
+                action = call.action if call.action in self._dialect.handlers else "other"
+                metrics.ocpp_messages.inc(self.version, "in", action, outcome)
+                metrics.ocpp_handler_duration.observe(time.perf_counter() - began, self.version)
+
+    async def _handle(self, call: Inbound) -> str:
+        action = call.action
+        intake = self._services.intake
+        handler = self._dialect.handlers.get(action)
+        if handler is None or (call.wants_answer and action in validation.SENDS):
+            known = action in validation.actions(self.version)
+            raise CallFault("NotSupported" if known else "NotImplemented", action[:60])
+        try:
+            deviations = validation.intake(self.version, action, call.payload, self._leniency)
+        except validation.Violation as violation:
+            raise CallFault(violation.code, violation.description) from None
+        if action not in self._dialect.before_boot and not intake.accepts(self.identity):
+            raise CallFault("SecurityError", "not accepted yet")
+        work = Work()
+        arrival = Arrival(self.identity, action, call.payload, call.text, call.received_at, work)
+        async with self._lock:
+            if self._shared:
+                await self._take_charge()
+            payload = await handler(self._desk, arrival)
+            if call.wants_answer and not validation.checker(self.version, action, response=True)(
+                payload
+            ):
+                validation.check(self.version, action, payload, response=True)
+            answer = frames.result_text(call.message_id, payload)
+            frame = self._frame(call, answer, deviations)
+            if not work.ops and not work.callbacks:
+                self._services.notes.add(frame)
+                return answer
+            work.put(frame)
+            if self._shared:
+                await self._commit_in_charge(work)
+            else:
+                await self._services.store.commit(work)
+        if action in _TELLING:
+            self._heard.booted |= action == "BootNotification"
+            self._heard.status |= action != "BootNotification"
+            if action == "BootNotification":
+                # It may be of a kind that is known, or have new firmware.
+                self._leniency = _leniency(intake, self.identity)
+        return answer
+
+    async def _take_charge(self) -> None:
+        try:
+            await self._services.intake.in_charge(self)
+        except (Conflict, StationOffline):
+            self._session.supersede()
+            raise
+
+    async def _commit_in_charge(self, work: Work) -> None:
+        """Commit unless another node has taken the station over: then this socket goes mute."""
+        try:
+            self._services.intake.fence(work, self.identity)
+            await self._services.store.commit(work)
+        except Conflict:
+            if await self._services.intake.replaced(self):
+                self._session.supersede()
+                raise StationOffline(self.identity) from None
+            raise
+
+    def _frame(
+        self, call: Inbound, answer: str, deviations: tuple[validation.Deviation, ...]
+    ) -> Frame:
+        noted = None
+        if deviations or call.deviation:
+            self._count(call, deviations)
+            if self._services.metrics is not None:
+                for deviation in deviations:
+                    self._services.metrics.ocpp_deviations.inc(deviation.kind)
+            noted = "; ".join(
+                [*([call.deviation] if call.deviation else ())]
+                + [f"{d.path or '.'}: {d.kind}" for d in deviations[:_NAMED_DEVIATIONS]]
+                + (
+                    [f"and {more} more"]
+                    if (more := len(deviations) - _NAMED_DEVIATIONS) > 0
+                    else []
+                )
+            )
+        return Frame(
+            self.identity,
+            call.received_at,
+            "in",
+            call.action,
+            str(call.message_id),
+            call.text,
+            answer,
+            noted,
+        )
+
+    def _count(self, call: Inbound, deviations: tuple[validation.Deviation, ...]) -> None:
+        book = self._services.notes.deviations
+        if call.deviation:
+            book.add(self.identity, call.action, "", call.deviation, call.received_at)
+        for one in deviations:
+            book.add(self.identity, call.action, one.path, one.kind, call.received_at)
+
+    def _note(self, call: Inbound, answer: str, deviation: str | None) -> None:
+        self._services.notes.add(
+            Frame(
+                self.identity,
+                call.received_at,
+                "in",
+                call.action[:60],
+                str(call.message_id),
+                call.text,
+                answer,
+                deviation,
+            )
+        )
+
+    def faulted(self, fault: Fault, text: str) -> None:
+        """Log a frame that was no message."""
+        log.info("ocpp.bad_frame", station=self.identity, reason=fault.reason)
+        book = self._services.notes.deviations
+        book.add(self.identity, "", "", f"bad frame: {fault.reason}", self._services.now())
+        self._services.notes.add(
+            Frame(
+                self.identity,
+                self._services.now(),
+                "in",
+                "",
+                "",
+                _storable(text),
+                fault.answer,
+                fault.reason,
+            )
+        )
+
+    # --- to the station ------------------------------------------------------------------------
+
+    def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
+        """Log a call of ours."""
+        payload, answer = outcomes.masked(payload), outcomes.masked(answer)
+        self._services.notes.add(
+            Frame(self.identity, self._services.now(), "out", action, message_id, payload, answer)
+        )
+
+    async def call(
+        self,
+        action: str,
+        payload: dict[str, Any],
+        *,
+        timeout: float | None = None,
+        forgive_silence: bool = False,
+    ) -> dict[str, Any]:
+        """Send any request of the station's version, schema-checked, and return its answer.
+
+        What the answer tells of the station is kept before it is returned.
+        """
+        validation.check_call(self.version, action, payload)
+        await outcomes.check(self._services.equipment, self.identity, action, payload)
+        record = self._services.intake.find(self.identity)
+        profile = outcomes.new_profile(action, payload)
+        if profile is not None and record is not None and profile < record.security_profile:
+            raise Invalid("securityProfile", "is below the one that the station must use")
+        password = outcomes.new_password(action, payload)
+        if password is None:
+            answer = await self._counted_call(
+                action, payload, timeout, forgive_silence=forgive_silence
+            )
+        else:
+            answer = await self._change_password(password, action, payload, timeout)
+        if profile is not None and record is not None and answer.get("status") in _TAKEN:
+            await self._services.intake.change_profile(
+                self.identity, floor=record.security_profile, asked=profile
+            )
+        if action in outcomes.KEPT:
+            work = Work()
+            async with self._lock:
+                await outcomes.keep(
+                    self._services.equipment, work, self.identity, action, payload, answer
+                )
+                if self._shared:
+                    self._services.intake.fence(work, self.identity)
+                await self._services.equipment.commit(work)
+        return answer
+
+    async def _change_password(
+        self, password: str, action: str, payload: dict[str, Any], timeout: float | None
+    ) -> dict[str, Any]:
+        """Give the station a new password: both are good until it has come in with the new one.
+
+        So nothing is lost when the answer is (SEC-15); only a plain no takes the new one back.
+        """
+        services = self._services
+        record = services.intake.find(self.identity)
+        before = (record.password_hash, record.previous_password_hash) if record else (None, None)
+        await services.intake.change_password(
+            self.identity, current=services.passwords.hash(password), previous=before[0]
+        )
+        try:
+            answer = await self._counted_call(action, payload, timeout)
+            refused = outcomes.password_refused(action, answer)
+        except (StationRefused, Invalid):
+            await services.intake.change_password(
+                self.identity, current=before[0], previous=before[1]
+            )
+            raise
+        if refused:
+            await services.intake.change_password(
+                self.identity, current=before[0], previous=before[1]
+            )
+        return answer
+
+    async def _counted_call(
+        self,
+        action: str,
+        payload: dict[str, Any],
+        timeout: float | None,
+        *,
+        forgive_silence: bool = False,
+    ) -> dict[str, Any]:
+        metrics = self._services.metrics
+        began = time.perf_counter()
+        outcome = "error"
+        try:
+            answer = await self._session.call(
+                action, payload, timeout=timeout, forgive_silence=forgive_silence
+            )
+            outcome = "result"
+        except StationTimeout:
+            outcome = "timeout"
+            raise
+        finally:
+            if metrics is not None:
+                self._count_call(metrics, action, outcome, time.perf_counter() - began)
+        return answer
+
+    def _count_call(self, metrics: Metrics, action: str, outcome: str, seconds: float) -> None:
+        known = action if action in validation.actions(self.version) else "other"
+        metrics.ocpp_messages.inc(self.version, "out", known, outcome)
+        metrics.ocpp_call_duration.observe(seconds, self.version)
+
+    async def execute(self, command: StationCommand, *, timeout: float | None = None) -> Reply:
+        """Send a neutral command once; whatever the station does is an outcome."""
+        outbound = self._dialect.outbound
+        if command.kind in _NEED_APPROVAL and not self._services.intake.accepts(self.identity):
+            return Reply(outcome=Outcome.REJECTED, detail="the station is not accepted yet")
+        try:
+            answers = [
+                await self.call(request.action, request.payload, timeout=timeout)
+                for request in outbound.requests(command)
+            ]
+        except Invalid as invalid:
+            return Reply(outcome=Outcome.FAILED, detail=str(invalid))
+        except StationOffline as offline:
+            return Reply(outcome=Outcome.OFFLINE, detail=str(offline))
+        except StationTimeout as silence:
+            return Reply(outcome=Outcome.TIMEOUT, detail=str(silence))
+        except StationRefused as refusal:
+            return Reply(outcome=_outcome_of_error(refusal.code), detail=str(refusal))
+        return outbound.reply(command, answers)
+
+    async def close(self, code: int, reason: str) -> None:
+        """End the connection."""
+        self._session.close(code, reason)
+
+
+def _outcome_of_error(code: str) -> Outcome:
+    if code in ("NotSupported", "NotImplemented"):
+        return Outcome.NOT_SUPPORTED
+    return Outcome.FAILED
+
+
+def _storable(text: str) -> str:
+    return text[:_MAX_LOGGED].replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+class Directory:
+    """Implements the handshake's view of the stations over the services' memory."""
+
+    def __init__(self, registry: Registry, passwords: Passwords, *, register: bool) -> None:
+        self._registry = registry
+        self._passwords = passwords
+        self._register = register
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def find(self, identity: str) -> StationCredentials | None:
+        """Return what the handshake must know of a station."""
+        station = self._registry.find(identity)
+        return self._credentials(station) if station is not None else None
+
+    def _credentials(self, station: Station) -> StationCredentials:
+        return _credentials(station, self._registry.habits(station.identity))
+
+    def matches(self, identity: str, password: bytes) -> bool:
+        """Compare a password in constant time; for a stranger it takes as long, and never fits."""
+        station = self._registry.find(identity) or _STRANGER
+        return self._passwords.matches(station, password)
+
+    def came_in(self, identity: str, password: bytes) -> None:
+        """End the old password of a station that came in with the new one."""
+        station = self._registry.find(identity)
+        if station is None or station.previous_password_hash is None:
+            return
+        only_new = replace(station, previous_password_hash=None)
+        if self._passwords.matches(only_new, password):
+            task = asyncio.get_running_loop().create_task(self._settle(only_new))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def secured(self, identity: str, profile: int) -> None:
+        """Make a profile that a station was told to use, and has come in with, its floor."""
+        station = self._registry.find(identity)
+        asked = station.security_profile_asked if station is not None else None
+        if station is None or asked is None or profile < asked:
+            return
+        task = asyncio.get_running_loop().create_task(self._raise_floor(station, asked))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _raise_floor(self, station: Station, profile: int) -> None:
+        floor = max(profile, station.security_profile)
+        try:
+            await _once_in_charge(
+                lambda: self._registry.change_profile(station.identity, floor=floor, asked=None)
+            )
+        except CpoError as error:
+            log.warning("ocpp.profile_not_kept", station=station.identity, error=str(error))
+
+    async def _settle(self, station: Station) -> None:
+        try:
+            await _once_in_charge(
+                lambda: self._registry.change_password(
+                    station.identity, current=station.password_hash, previous=None
+                )
+            )
+        except CpoError as error:
+            log.warning("ocpp.password_not_settled", station=station.identity, error=str(error))
+
+    async def fresh(self) -> bool:
+        """Learn what other nodes know of stations; False where there are none."""
+        return await self._registry.fresh()
+
+    async def register(self, identity: str, address: str) -> StationCredentials | None:
+        """Take an unknown station in as pending, where the settings say so."""
+        if not self._register:
+            return None
+        try:
+            station = await self._registry.admit(identity)
+        except CpoError as error:
+            log.warning("ocpp.not_registered", station=identity, address=address, error=str(error))
+            return None
+        return self._credentials(station)
+
+
+async def _once_in_charge(change: Callable[[], Awaitable[None]]) -> None:
+    """Change a record; one of several nodes is in charge of it only once it is connected here."""
+    for _ in range(_PATIENCE_WITH_SEATS):
+        try:
+            await change()
+        except Conflict:
+            await asyncio.sleep(_FOLLOWUP_DELAY)
+        else:
+            return
+
+
+_STRANGER: Final = Station(identity="?")
+
+
+def _leniency(registry: Registry, identity: str) -> Leniency:
+    intake = registry.habits(identity).get("intake")
+    if intake is not None and intake.value == "strict":
+        return STRICT
+    return lenient(registry.repairs(identity))
+
+
+def _credentials(station: Station, habits: Mapping[str, Habit]) -> StationCredentials:
+    settings = {name: habit.value for name, habit in habits.items()}
+    return StationCredentials(
+        identity=station.identity,
+        has_password=station.password_hash is not None,
+        allow_without_password=station.allow_without_password,
+        security_profile=station.security_profile,
+        versions=station.ocpp_versions,
+        assume_version=settings.get("assume_version"),
+        pings=settings.get("pings") != "off",
+        strict=settings.get("intake") == "strict",
+    )
+
+
+def _authorities(tls: Tls, now: Callable[[], datetime]) -> dict[str, Authority]:
+    """Load who signs what stations ask to have signed, by the use of the certificate."""
+    validity = timedelta(days=tls.certificate_days)
+    found = {}
+    if tls.authority_certificate and tls.authority_key:
+        found[STATION_CERTIFICATE] = Authority.load(
+            tls.authority_certificate, tls.authority_key, validity=validity, now=now
+        )
+    if tls.v2g_authority_certificate and tls.v2g_authority_key:
+        v2g = Authority.load(
+            tls.v2g_authority_certificate, tls.v2g_authority_key, validity=validity, now=now
+        )
+        found |= {"V2GCertificate": v2g, "V2G20Certificate": v2g}
+    return found
+
+
+def ocpp_server(
+    settings: Ocpp,
+    stations: Registry,
+    store: Store,
+    passwords: Passwords,
+    *,
+    drain_timeout: float = 10,
+    tls: ssl.SSLContext | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    metrics: Metrics | None = None,
+    equipment: Equipment | None = None,
+    contracts: Contracts | None = None,
+) -> tuple[OcppServer, FrameNotes]:
+    """Build the charge points' door from the settings.
+
+    Stop the server first, then close the notes.
+    """
+    notes = FrameNotes(store)
+    equipment = equipment or Equipment(store, now=now)
+    care = Care(delay=settings.refresh_delay)
+    if contracts is None:
+        contracts = contracts_of(settings.plug_and_charge, Relay(None), now=now)
+    services = Services(
+        stations,
+        equipment,
+        store,
+        notes,
+        passwords,
+        care,
+        now,
+        _authorities(settings.tls, now),
+        contracts,
+        metrics,
+    )
+
+    def connection(session: Session, _known: StationCredentials) -> StationConnection:
+        session.clock = now
+        return StationConnection(session, services)
+
+    server = OcppServer(
+        OcppServerSettings(
+            host=settings.host,
+            port=settings.port,
+            path=settings.path,
+            unknown_stations=settings.unknown_stations,
+            unknown_identity_status=settings.unknown_identity_status,
+            min_security_profile=settings.min_security_profile,
+            connects_per_minute=settings.connects_per_minute,
+            accepts_per_second=settings.accepts_per_second,
+            max_connections=settings.max_connections,
+            max_frame_bytes=settings.max_frame_bytes,
+            handshake_timeout=settings.handshake_timeout,
+            ping_interval=settings.ping_interval,
+            ping_timeout=settings.ping_timeout,
+            drain_timeout=drain_timeout,
+            limits=SessionLimits(
+                call_timeout=settings.call_timeout,
+                messages_per_second=settings.messages_per_second,
+                messages_burst=settings.messages_burst,
+            ),
+        ),
+        Directory(stations, passwords, register=settings.unknown_stations == "register"),
+        connection,
+        tls=tls,
+        count=metrics.ocpp_handshakes.inc if metrics is not None else lambda _: None,
+    )
+    return server, notes

@@ -1,0 +1,128 @@
+"""TLS as the certification of charge points asks for it, on the charger port only."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from cpo.errors import Misconfigured
+
+log = structlog.get_logger()
+
+# The four suites of the certification (the two last have no forward secrecy, but old chargers
+# know nothing else), and what better chargers prefer before them.
+CIPHERS: Final = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+    "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-AES256-GCM-SHA384:"
+    "AES128-GCM-SHA256:AES256-GCM-SHA384"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files. Several certificates (ECDSA and RSA) serve old and new chargers at once."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    client_crl: Path | None = None
+    more: tuple[tuple[Path, Path], ...] = ()
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """Build the context; `reload` renews its certificates while it is in use.
+
+    Raises:
+        Misconfigured: a file cannot be read or does not fit.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    reload(context, files)
+    return context
+
+
+def reload(context: ssl.SSLContext, files: TlsFiles) -> None:
+    """Read the files again; new connections use them."""
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+        for certificate, key in files.more:
+            context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured("ocpp.tls.certificate", str(error)) from None
+    if files.client_ca is not None:
+        try:
+            context.load_verify_locations(files.client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise Misconfigured("ocpp.tls.client_ca", str(error)) from None
+        # Optional: stations of profile 2 come to the same port; who must show one is decided
+        # per station, after the handshake.
+        context.verify_mode = ssl.CERT_OPTIONAL
+    if files.client_crl is not None:
+        try:
+            context.load_verify_locations(files.client_crl)
+        except (OSError, ssl.SSLError) as error:
+            raise Misconfigured("ocpp.tls.client_crl", str(error)) from None
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+
+
+class Renewal:
+    """Reads the files of a context again when they have changed.
+
+    Files that do not fit together, as in the middle of being replaced, change nothing: they are
+    tried on a context of their own first.
+    """
+
+    def __init__(self, context: ssl.SSLContext, files: TlsFiles) -> None:
+        self._context = context
+        self._files = files
+        self._seen = self._stamps()
+
+    def _stamps(self) -> tuple[tuple[int, int] | None, ...]:
+        found: list[tuple[int, int] | None] = []
+        pairs = [path for pair in self._files.more for path in pair]
+        for path in (
+            self._files.certificate,
+            self._files.key,
+            self._files.client_ca,
+            self._files.client_crl,
+            *pairs,
+        ):
+            try:
+                status = path.stat() if path is not None else None
+            except OSError:
+                status = None
+            found.append((status.st_mtime_ns, status.st_size) if status is not None else None)
+        return tuple(found)
+
+    async def sweep(self) -> None:
+        """Look at the files, and read them again if they are others."""
+        stamps = self._stamps()
+        if stamps == self._seen:
+            return
+        try:
+            server_context(self._files)
+        except Misconfigured as error:
+            log.warning("tls.not_renewed", error=str(error))
+            return
+        reload(self._context, self._files)
+        self._seen = stamps
+        log.info("tls.renewed")
+
+
+def certificate_names(certificate: dict[str, Any] | None) -> frozenset[str]:
+    """Return the common name and the DNS names of a verified client certificate."""
+    if not certificate:
+        return frozenset()
+    names = {
+        value
+        for part in certificate.get("subject", ())
+        for key, value in part
+        if key == "commonName"
+    }
+    names |= {value for key, value in certificate.get("subjectAltName", ()) if key == "DNS"}
+    return frozenset(names)
