@@ -1,0 +1,1 @@
+"""The OCPI modules, once for all versions."""

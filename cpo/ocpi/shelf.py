@@ -1,0 +1,180 @@
+"""Our objects in the words of partners: rendered once per form, used until they change (D20)."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cpo import __version__
+from cpo.domain.cdr import Cdr
+from cpo.domain.location import Location
+from cpo.domain.partner import Partner
+from cpo.domain.session import Session
+from cpo.domain.tariff import Tariff
+from cpo.ocpi.dialect import Dialect, Rendered, Stamps
+from cpo.services.memory import Memory
+from cpo.services.publishing import Publishing
+
+Visible = Callable[[str], bool]
+
+# Locations and tariffs, as text of about 3 kB each.
+DEFAULT_SIZE = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A location with the statuses of its EVSEs and its instants of change."""
+
+    location: Location
+    statuses: Mapping[str, str]
+    stamps: Stamps
+
+
+class Shelf:
+    """Renders what partners see of us, and keeps the newest text of each object and form."""
+
+    def __init__(self, memory: Memory, publishing: Publishing, size: int = DEFAULT_SIZE) -> None:
+        self._sites = memory.sites
+        self._publishing = publishing
+        self._size = size
+        self._texts: OrderedDict[tuple[Any, ...], tuple[datetime | None, Rendered]] = OrderedDict()
+
+    # --- what a partner may see -------------------------------------------------------------
+
+    def location_ids(self, partner: Partner, us: tuple[str, str] | None) -> Visible | None:
+        """Return the test for locations that a partner sees; None when it sees all of them."""
+        limited = partner.policy.get("locations") is not None or partner.version == "2.1.1"
+        if us is None and not limited:
+            return None
+        return lambda id_: (
+            (location := self._sites.locations.get(id_)) is not None
+            and _of_party(location, us)
+            and self._publishing.sees(partner, location)
+        )
+
+    def tariff_ids(self, partner: Partner, us: tuple[str, str] | None) -> Visible | None:
+        """Return the test for tariffs that a partner sees; None when it sees all of them."""
+        wanted = partner.policy.get("tariffs")
+        if us is None and wanted is None:
+            return None
+        return lambda id_: (
+            (tariff := self._sites.tariffs.get(id_)) is not None
+            and _of_party(tariff, us)
+            and (wanted is None or id_ in wanted)
+        )
+
+    def site(self, location_id: str, partner: Partner | None) -> Site | None:
+        """Return a location as it is now, when there is one and the partner may see it.
+
+        Ids are compared without case (TRANS-21).
+        """
+        location = self._sites.locations.get(location_id) or next(
+            (
+                found
+                for id_, found in self._sites.locations.items()
+                if id_.lower() == location_id.lower()
+            ),
+            None,
+        )
+        if location is None or (
+            partner is not None and not self._publishing.sees(partner, location)
+        ):
+            return None
+        statuses: dict[str, str] = {}
+        stamps: dict[str, datetime] = {}
+        for evse in location.evses:
+            state = self._sites.statuses.get((location.id, evse.uid))
+            if state is not None:
+                statuses[evse.uid] = state.status
+                if state.last_updated is not None:
+                    stamps[evse.uid] = state.last_updated
+        stamp = self._sites.stamps[location.id]
+        return Site(location, statuses, Stamps(location=stamp, evses=stamps))
+
+    # --- texts ------------------------------------------------------------------------------
+
+    def location(self, dialect: Dialect, location_id: str, partner: Partner) -> Rendered | None:
+        """Render a location whole; None when the partner may not see it."""
+        stamp = self._sites.stamps.get(location_id)
+        key = ("location", location_id, *_form(dialect))
+        kept = self._texts.get(key)
+        if kept is not None and kept[0] == stamp:
+            location = self._sites.locations.get(location_id)
+            if location is not None and self._publishing.sees(partner, location):
+                return kept[1]
+            return None
+        site = self.site(location_id, partner)
+        if site is None:
+            return None
+        rendered = dialect.codec.location(
+            site.location, statuses=site.statuses, stamps=site.stamps, quirks=dialect.quirks
+        )
+        return self._keep(key, site.stamps.location, rendered)
+
+    def tariff(self, dialect: Dialect, tariff_id: str) -> Rendered | None:
+        """Render a tariff; None when there is none."""
+        tariff = self._sites.tariffs.get(tariff_id)
+        if tariff is None:
+            return None
+        stamp = self._sites.tariff_stamps.get(tariff_id)
+        key = ("tariff", tariff_id, *_form(dialect))
+        kept = self._texts.get(key)
+        if kept is not None and kept[0] == stamp:
+            return kept[1]
+        return self._keep(key, stamp, dialect.codec.tariff(tariff, dialect.quirks))
+
+    def session(self, dialect: Dialect, session: Session) -> Rendered:
+        """Render a session whole; it changes before anybody asks for the same text again."""
+        return dialect.codec.session(session, dialect.quirks)
+
+    def cdr(self, dialect: Dialect, cdr: Cdr) -> Rendered:
+        """Render a CDR; it is sent once, and lists have its text from the store."""
+        return dialect.codec.cdr(cdr, dialect.quirks)
+
+    @staticmethod
+    def form(dialect: Dialect) -> str:
+        """Name what stored texts of this dialect have in common, and with no other."""
+        words = (__version__, *_form(dialect))
+        return "|".join(str(word) for word in words)
+
+    @staticmethod
+    def shown_session(dialect: Dialect) -> Callable[[Session], str]:
+        """Return what writes a session for a list; "" where there is nothing to show."""
+
+        def render(session: Session) -> str:
+            if session.status not in dialect.session_statuses:
+                return ""
+            rendered = dialect.codec.session(session, dialect.quirks)
+            return "" if rendered.problems else rendered.text.decode()
+
+        return render
+
+    @staticmethod
+    def shown_cdr(dialect: Dialect) -> Callable[[Cdr], str]:
+        """Return what writes a CDR for a list; "" where there is nothing to show."""
+
+        def render(cdr: Cdr) -> str:
+            if cdr.hold or (cdr.credit and not dialect.credit_cdrs):
+                return ""
+            rendered = dialect.codec.cdr(cdr, dialect.quirks)
+            return "" if rendered.problems else rendered.text.decode()
+
+        return render
+
+    def _keep(self, key: tuple[Any, ...], stamp: datetime | None, text: Rendered) -> Rendered:
+        self._texts[key] = (stamp, text)
+        if len(self._texts) > self._size:
+            self._texts.popitem(last=False)
+        return text
+
+
+def _form(dialect: Dialect) -> tuple[Any, ...]:
+    """Return what distinguishes texts of one object."""
+    return (dialect.version, *dialect.quirks.form)
+
+
+def _of_party(found: Location | Tariff, us: tuple[str, str] | None) -> bool:
+    if us is None:
+        return True
+    return (found.country_code.upper(), found.party_id.upper()) == (us[0].upper(), us[1].upper())
