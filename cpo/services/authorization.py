@@ -1,0 +1,310 @@
+"""May this driver charge here: command, own list, whitelist, real-time question (design D12)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from cpo.domain.events import IdToken
+from cpo.domain.partner import Partner, PartnerStatus
+from cpo.domain.tokens import (
+    ID_TAG_LENGTH,
+    OCPI_TYPES,
+    Allowed,
+    AuthMethod,
+    Authorization,
+    Token,
+    Verdict,
+    alias_of,
+    decide,
+    must_ask,
+    question_type,
+    spellings,
+)
+from cpo.domain.values import replace
+from cpo.services.intake import TokenAnswer
+from cpo.services.memory import Memory, StationState
+from cpo.services.ports import Authorizer, RealTimeAnswer, Store
+from cpo.services.publishing import PartnerBook
+
+log = structlog.get_logger()
+
+# A StartTransaction follows its Authorize: the eMSP is not asked twice within this time (TOK-28).
+REMEMBERED = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRules:
+    """What the operator sets about authorization.
+
+    Tokens of `master_pass_group` stop every transaction and start none. Stations keep an accepted
+    token in their cache for `cached` (None: as long as they like), one that its eMSP has to be
+    asked about for `cached_if_asked`.
+    """
+
+    master_pass_group: str | None = None
+    cached: timedelta | None = None
+    cached_if_asked: timedelta = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A remote start that a transaction of this token at this station will answer."""
+
+    command_id: str
+    token: Token
+    authorization_reference: str | None
+    until: datetime
+    evse_id: int | None = None
+    remote_start_id: int | None = None
+
+
+class Authorizations:
+    """Decides about idTokens."""
+
+    def __init__(
+        self,
+        store: Store,
+        memory: Memory,
+        partners: PartnerBook,
+        authorizer: Authorizer,
+        *,
+        now: Callable[[], datetime],
+        rules: AuthorizationRules | None = None,
+    ) -> None:
+        self._store = store
+        self._memory = memory
+        self._rules = rules or AuthorizationRules()
+        self._sites = memory.sites
+        self._partners = partners
+        self._authorizer = authorizer
+        self._now = now
+        self._expected: dict[str, list[Expected]] = {}
+
+    def expect(self, station: str, expected: Expected) -> None:
+        """Remember a remote start, so that its transaction is known when it comes (CMD-12)."""
+        self._expected.setdefault(station, []).append(expected)
+
+    def expected(
+        self,
+        station: str,
+        token: str | None,
+        *,
+        evse_id: int | None,
+        remote_start_id: int | None,
+        take: bool,
+    ) -> Expected | None:
+        """Find the remote start that an idToken or remoteStartId answers."""
+        entries = self._expected.get(station)
+        if not entries:
+            return None
+        now = self._now()
+        entries[:] = [entry for entry in entries if entry.until > now]
+        for entry in entries:
+            by_id = remote_start_id is not None and entry.remote_start_id == remote_start_id
+            by_token = (
+                remote_start_id is None
+                and token is not None
+                and token.upper() in {entry.token.uid.upper(), alias_of(entry.token.uid).upper()}
+                and (evse_id is None or entry.evse_id is None or evse_id == entry.evse_id)
+            )
+            if by_id or by_token:
+                if take:
+                    entries.remove(entry)
+                return entry
+        return None
+
+    def answer(self, decision: Authorization) -> TokenAnswer:
+        """Say a decision in what a station can be told, and how long it may rely on it (TOK-31)."""
+        token = decision.token
+        if token is None:
+            return TokenAnswer(decision.verdict, message=decision.message)
+        expires_at = token.expires_at
+        if decision.verdict is Verdict.ACCEPTED:
+            asked = must_ask(token) or decision.auth_method is not AuthMethod.WHITELIST
+            lifetime = self._rules.cached_if_asked if asked else self._rules.cached
+            if lifetime is not None:
+                until = self._now() + lifetime
+                expires_at = min(expires_at, until) if expires_at is not None else until
+        return TokenAnswer(
+            decision.verdict, token.group_id, expires_at=expires_at, message=decision.message
+        )
+
+    def is_master_pass(self, token: Token | None) -> bool:
+        """Tell whether a token belongs to the group that may stop what others started (AU-11)."""
+        group = self._rules.master_pass_group
+        return group is not None and token is not None and token.group_id == group
+
+    def may_stop(self, token: Token | None, started: Token | None) -> bool:
+        """Tell whether a token may stop what another one started: same group, or master pass."""
+        if token is None or started is None:
+            return False
+        same = (token.uid.upper(), token.partner_id) == (started.uid.upper(), started.partner_id)
+        grouped = token.group_id is not None and token.group_id == started.group_id
+        return same or grouped or self.is_master_pass(token)
+
+    async def authorize_start(
+        self, state: StationState, id_token: IdToken, *, evse_id: int | None
+    ) -> Authorization:
+        """Decide whether an idToken may start a transaction: a master pass may not."""
+        decision = await self.authorize(state, id_token, evse_id=evse_id, again=True)
+        if decision.verdict is Verdict.ACCEPTED and self.is_master_pass(decision.token):
+            return replace(decision, verdict=Verdict.INVALID)
+        return decision
+
+    async def authorize(
+        self, state: StationState, id_token: IdToken, *, evse_id: int | None, again: bool = False
+    ) -> Authorization:
+        """Decide about an idToken at a station.
+
+        Args:
+            state: the station.
+            id_token: who identifies.
+            evse_id: the OCPP EVSE, where the message names one.
+            again: True for a message that may follow an Authorize: a decision of the last
+                minutes is used again instead of asking the eMSP once more.
+        """
+        now = self._now()
+        identity = state.record.identity
+        expected = self.expected(
+            identity, id_token.value, evse_id=evse_id, remote_start_id=None, take=False
+        )
+        if expected is not None:
+            return Authorization(
+                verdict=Verdict.ACCEPTED,
+                token=expected.token,
+                auth_method=AuthMethod.COMMAND,
+                authorization_reference=expected.authorization_reference,
+            )
+        key = f"{id_token.type}|{id_token.value.upper()}"
+        remembered = state.authorizations.get(key)
+        # A remote start is the eMSP's word already: the card is not asked about (TOK-28).
+        if (
+            remembered is not None
+            and remembered[1] > now
+            and (again or remembered[0].auth_method is AuthMethod.COMMAND)
+        ):
+            return remembered[0]
+        decision = await self._decide(identity, id_token, evse_id, now)
+        self.remember(state, id_token, decision)
+        return decision
+
+    def remember(self, state: StationState, id_token: IdToken, decision: Authorization) -> None:
+        """Keep a decision for the messages that follow it at this station."""
+        if len(state.authorizations) > 32:
+            state.authorizations.clear()
+        key = f"{id_token.type}|{id_token.value.upper()}"
+        state.authorizations[key] = (decision, self._now() + REMEMBERED)
+
+    async def _decide(
+        self, identity: str, id_token: IdToken, evse_id: int | None, now: datetime
+    ) -> Authorization:
+        if not id_token.value:
+            return Authorization(verdict=Verdict.INVALID)
+        tokens: list[Token] = []
+        for uid in spellings(id_token.value, id_token.type):
+            tokens = self._order(await self._tokens(uid), id_token)
+            if tokens:
+                break
+        if not tokens and len(id_token.value) == ID_TAG_LENGTH:
+            aliased = await self._store.token_by_alias(id_token.value)
+            tokens = [aliased] if aliased is not None else []
+        if not tokens:
+            return await self._ask_everybody(identity, id_token, evse_id)
+        if len(tokens) > 1:
+            log.warning("token.held_twice", station=identity, count=len(tokens))
+        token = tokens[0]
+        if token.partner_id is None or not must_ask(token):
+            return Authorization(verdict=decide(token, answer=None, now=now), token=token)
+        answer = await self._ask(self._partners.get(token.partner_id), identity, token, evse_id)
+        if answer is None:
+            return Authorization(verdict=decide(token, answer=None, now=now), token=token)
+        return self._answered(answer, token, now)
+
+    async def _tokens(self, uid: str) -> tuple[Token, ...]:
+        """Return the tokens of a uid, from memory where it was asked for before (design D2)."""
+        known = self._memory.tokens.get(uid)
+        if known is None:
+            version = self._memory.tokens.version
+            known = tuple(await self._store.tokens_by_uid(uid))
+            self._memory.tokens.put(uid, known, version)
+        return known
+
+    def _order(self, tokens: Iterable[Token], id_token: IdToken) -> list[Token]:
+        """Keep the tokens of a fitting type; valid ones first, then by contract order (TOK-5)."""
+        wanted = OCPI_TYPES.get(id_token.type)
+        fitting = [t for t in tokens if wanted is None or t.type in wanted]
+        return sorted(fitting, key=lambda t: (not t.valid, t.partner_id or ""))
+
+    def _answered(self, answer: RealTimeAnswer, token: Token, now: datetime) -> Authorization:
+        if answer.allowed is None:
+            return Authorization(verdict=Verdict.INVALID, token=token)
+        try:
+            allowed = Allowed(answer.allowed)
+        except ValueError:
+            allowed = Allowed.NOT_ALLOWED
+        return Authorization(
+            verdict=decide(token, answer=allowed, now=now),
+            token=answer.token or token,
+            auth_method=AuthMethod.AUTH_REQUEST,
+            authorization_reference=answer.authorization_reference,
+            message=answer.message,
+        )
+
+    async def _ask(
+        self, partner: Partner | None, identity: str, token: Token, evse_id: int | None
+    ) -> RealTimeAnswer | None:
+        if partner is None or partner.status is not PartnerStatus.CONNECTED:
+            return None
+        outlet = self._sites.outlet(identity, evse_id, None)
+        answer = await self._authorizer.ask(
+            partner,
+            token.uid,
+            token.type,
+            location_id=outlet[0].id if outlet else None,
+            evse_uid=outlet[1].uid if outlet else None,
+        )
+        if (
+            answer is not None
+            and outlet is not None
+            and answer.evse_uids
+            and outlet[1].uid.lower() not in {uid.lower() for uid in answer.evse_uids}
+        ):
+            # The eMSP allows it, but at another EVSE (TOK-22).
+            return RealTimeAnswer(allowed=Allowed.NOT_ALLOWED, message=answer.message)
+        return answer
+
+    async def _ask_everybody(
+        self, identity: str, id_token: IdToken, evse_id: int | None
+    ) -> Authorization:
+        """Ask the partners about a token nobody gave us (TOK-26); the first that allows it wins."""
+        for partner in self._partners.all():
+            kind = question_type(id_token.type, partner.version)
+            if (
+                kind is None
+                or partner.status is not PartnerStatus.CONNECTED
+                or partner.endpoint("tokens", "SENDER") is None
+                or not partner.policy.get("authorize_unknown_tokens", True)
+            ):
+                continue
+            outlet = self._sites.outlet(identity, evse_id, None)
+            answer = await self._authorizer.ask(
+                partner,
+                id_token.value,
+                kind,
+                location_id=outlet[0].id if outlet else None,
+                evse_uid=outlet[1].uid if outlet else None,
+            )
+            if (
+                answer is not None
+                and answer.allowed == Allowed.ALLOWED
+                and answer.token is not None
+            ):
+                return Authorization(
+                    verdict=Verdict.ACCEPTED,
+                    token=answer.token,
+                    auth_method=AuthMethod.AUTH_REQUEST,
+                    authorization_reference=answer.authorization_reference,
+                )
+        return Authorization(verdict=Verdict.INVALID)

@@ -1,0 +1,311 @@
+"""What stations tell of themselves beyond status and transactions: kept, shown, alarmed.
+
+The device model, firmware and log jobs, security events, charging limits, reports in several parts.
+Nothing here is read per message; a document is found by station, kind and key.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+
+from cpo.services.ports import StationDocument, Store, Work
+
+log = structlog.get_logger()
+
+# Security events that the operator is told of at once (1.6 whitepaper and 2.0.1, appendix 1).
+CRITICAL_EVENTS: Final = frozenset(
+    {
+        "FirmwareUpdated",
+        "SettingSystemTime",
+        "StartupOfTheDevice",
+        "ResetOrReboot",
+        "SecurityLogWasCleared",
+        "MemoryExhaustion",
+        "TamperDetectionActivated",
+        "InvalidFirmwareSignature",
+        "InvalidFirmwareSigningCertificate",
+        "InvalidCsmsCertificate",
+        "InvalidCentralSystemCertificate",
+        "InvalidChargingStationCertificate",
+        "InvalidChargePointCertificate",
+        "InvalidTLSVersion",
+        "InvalidTLSCipherSuite",
+        "FailedToAuthenticateAtCsms",
+        "FailedToAuthenticateAtCentralSystem",
+        "CsmsFailedToAuthenticate",
+        "CentralSystemFailedToAuthenticate",
+        "AttemptedReplayAttacks",
+    }
+)
+# From these states a firmware or log job does not come back.
+FINAL_STATES: Final = frozenset(
+    {
+        "Installed",
+        "DownloadFailed",
+        "InstallationFailed",
+        "InstallVerificationFailed",
+        "InvalidSignature",
+        "RevokedCertificate",
+        "Published",
+        "PublishFailed",
+        "InvalidChecksum",
+        "Uploaded",
+        "UploadFailed",
+        "UploadFailure",
+        "BadMessage",
+        "PermissionDenied",
+        "NotSupportedOperation",
+        "AcceptedCanceled",
+    }
+)
+_FAILED_STATES: Final = FINAL_STATES - {"Installed", "Published", "Uploaded", "AcceptedCanceled"}
+_HISTORY: Final = 50
+_MAX_ITEMS: Final = 20_000
+_STREAMED: Final = 500
+"""Values of one stream that are kept."""
+Progress = Callable[[Work, str, str, str, int | None, datetime], Awaitable[None]]
+"""Hears of a job's status: unit of work, station, kind, status, request id, time."""
+
+Needs = Callable[[Work, str, dict[str, Any], datetime], Awaitable[str]]
+"""Decides about a car's needs: unit of work, station, message, time; the status to answer."""
+
+CURRENT: Final = "current"
+"""The key of a job that has no request id (OCPP 1.6 without its security extension)."""
+
+
+class Equipment:
+    """Keeps documents about stations."""
+
+    def __init__(self, store: Store, *, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+        self.on_progress: list[Progress] = []
+        self.on_limit: list[Callable[[str], None]] = []
+        self.on_needs: Needs | None = None
+
+    def keep(
+        self, work: Work, station: str, kind: str, key: str, document: dict[str, Any], at: datetime
+    ) -> None:
+        """Keep a document in its newest form."""
+        work.put(StationDocument(station, kind, key, document, at))
+
+    async def forget(self, work: Work, station: str, kind: str, prefix: str = "") -> int:
+        """Remove the documents of a kind whose key begins with something; returns how many."""
+        found = await self._store.documents(station, kind, prefix=prefix)
+        for document in found:
+            work.delete(document)
+        return len(found)
+
+    def security_event(
+        self, work: Work, station: str, name: str, info: str | None, *, at: datetime, now: datetime
+    ) -> None:
+        """Keep a security event, and raise it where it matters (FW-06)."""
+        critical = name in CRITICAL_EVENTS
+        document = {"type": name, "info": info, "critical": critical, "timestamp": at.isoformat()}
+        self.keep(work, station, "security-event", f"{now.isoformat()}|{name}"[:200], document, now)
+        if critical:
+            log.warning("station.security_event", station=station, type=name)
+
+    async def charging_needs(
+        self, work: Work, station: str, sent: dict[str, Any], at: datetime
+    ) -> str:
+        """Hand a car's needs to who makes schedules; returns the status to answer (K15)."""
+        if self.on_needs is None:
+            self.keep(work, station, "charging-needs", str(sent["evseId"]), sent, at)
+            return "Rejected"
+        return await self.on_needs(work, station, sent, at)
+
+    def limit_changed(self, work: Work, station: str) -> None:
+        """Note that somebody else's limit on a station came or went (K12, K13)."""
+
+        def tell(_: datetime) -> None:
+            for listener in self.on_limit:
+                listener(station)
+
+        work.then(tell)
+
+    async def job_progress(
+        self,
+        work: Work,
+        station: str,
+        kind: str,
+        status: str,
+        request_id: int | None,
+        *,
+        at: datetime,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Note how far a firmware or log job has come; any order is taken (FW-01, FW-02)."""
+        key = CURRENT if request_id is None else str(request_id)
+        known = await self._store.document(station, kind, key)
+        document: dict[str, Any] = dict(known.document) if known is not None else {"request": None}
+        history = [*document.get("history", ()), {"status": status, "at": at.isoformat()}]
+        document |= {
+            "status": status,
+            "finished": status in FINAL_STATES,
+            "failed": status in _FAILED_STATES,
+            "history": history[-_HISTORY:],
+        }
+        if details:
+            document["details"] = dict(details)
+        self.keep(work, station, kind, key, document, at)
+        if status in _FAILED_STATES:
+            log.warning("station.job_failed", station=station, job=kind, status=status)
+        for listener in self.on_progress:
+            await listener(work, station, kind, status, request_id, at)
+
+    def job_requested(
+        self,
+        work: Work,
+        station: str,
+        kind: str,
+        request_id: int | None,
+        request: Mapping[str, Any],
+        answer: Mapping[str, Any],
+        *,
+        at: datetime,
+    ) -> None:
+        """Open a job for a request that the station has answered."""
+        key = CURRENT if request_id is None else str(request_id)
+        status = str(answer.get("status", "Accepted"))
+        document = {
+            "request": dict(request),
+            "answer": dict(answer),
+            "status": status,
+            "finished": status == "Rejected",
+            "failed": status == "Rejected",
+            "history": [{"status": status, "at": at.isoformat()}],
+        }
+        self.keep(work, station, kind, key, document, at)
+
+    async def gather(
+        self,
+        work: Work,
+        station: str,
+        kind: str,
+        request_id: int,
+        items: Sequence[Any],
+        *,
+        seq: int | None,
+        more: bool,
+        at: datetime,
+    ) -> None:
+        """Join the parts of a report; it is complete when the last and all before it are there."""
+        key = str(request_id)
+        known = await self._store.document(station, kind, key)
+        document: dict[str, Any] = (
+            dict(known.document)
+            if known is not None and not (known.document.get("complete") and seq in (0, None))
+            else {"items": [], "parts": [], "last": None}
+        )
+        part = seq if seq is not None else len(document["parts"])
+        if part not in document["parts"]:
+            document["parts"] = sorted([*document["parts"], part])
+            document["items"] = [*document["items"], *items][:_MAX_ITEMS]
+        if not more:
+            document["last"] = part
+        last = document["last"]
+        missing = sorted(set(range(last + 1)) - set(document["parts"])) if last is not None else []
+        document["missing"] = missing
+        document["complete"] = last is not None and not missing
+        self.keep(work, station, kind, key, document, at)
+
+    def variables(
+        self, work: Work, station: str, reported: Iterable[Mapping[str, Any]], *, at: datetime
+    ) -> None:
+        """Keep variables of the device model, each under its own name (BO-14, BO-16)."""
+        for item in reported:
+            document = {
+                "component": item["component"],
+                "variable": item["variable"],
+                "attributes": item.get("attributes", []),
+                "characteristics": item.get("characteristics"),
+            }
+            self.keep(work, station, "variable", variable_key(item), document, at)
+
+    async def attribute(
+        self,
+        work: Work,
+        station: str,
+        item: Mapping[str, Any],
+        value: str | None,
+        *,
+        kind: str,
+        at: datetime,
+    ) -> None:
+        """Keep one attribute's value of a variable, leaving the others as they are."""
+        known = await self._store.document(station, "variable", variable_key(item))
+        document: dict[str, Any] = (
+            dict(known.document) if known is not None else {"characteristics": None}
+        )
+        attributes = [a for a in document.get("attributes", ()) if a.get("type", "Actual") != kind]
+        attributes.append({"type": kind, "value": value})
+        document |= {
+            "component": item["component"],
+            "variable": item["variable"],
+            "attributes": attributes,
+        }
+        self.keep(work, station, "variable", variable_key(item), document, at)
+
+    async def observed(
+        self, work: Work, station: str, item: Mapping[str, Any], value: Any, *, at: datetime
+    ) -> None:
+        """Note the value of a known variable that an event or a stream told of (N07, N15)."""
+        if await self._store.document(station, "variable", variable_key(item)) is not None:
+            await self.attribute(work, station, item, str(value), kind="Actual", at=at)
+
+    async def stream_data(
+        self, work: Work, station: str, stream: int, sent: Mapping[str, Any], *, at: datetime
+    ) -> None:
+        """Keep the newest values of a stream, and the last of them in the device model (N15)."""
+        key = str(stream)
+        known = await self._store.document(station, "event-stream-data", key)
+        before = known.document.get("values", []) if known is not None else []
+        came = [
+            {"basetime": sent.get("basetime"), "t": one.get("t"), "v": one.get("v")}
+            for one in sent.get("data") or ()
+        ]
+        document = {**sent, "values": [*before, *came][-_STREAMED:]}
+        self.keep(work, station, "event-stream-data", key, document, at)
+        opened = await self._store.document(station, "event-stream", key)
+        if opened is None or not came:
+            return
+        number = opened.document["constantStreamData"]["variableMonitoringId"]
+        monitor = await self._store.document(station, "monitor", str(number))
+        if monitor is not None:
+            await self.observed(work, station, monitor.document, came[-1]["v"], at=at)
+
+    async def documents(self, station: str, kind: str | None = None) -> list[StationDocument]:
+        """Return what is kept of a station."""
+        return await self._store.documents(station, kind)
+
+    async def document(self, station: str, kind: str, key: str) -> StationDocument | None:
+        """Return one document."""
+        return await self._store.document(station, kind, key)
+
+    async def commit(self, work: Work) -> None:
+        """Write what was kept outside a call of the station."""
+        if work.ops:
+            await self._store.commit(work)
+
+    def now(self) -> datetime:
+        """Return the present time."""
+        return self._now()
+
+
+def variable_key(item: Mapping[str, Any]) -> str:
+    """Return the one name of a variable: Component[instance]@evse.connector/Variable[instance]."""
+    component, variable = item["component"], item["variable"]
+    place = ""
+    if evse := component.get("evse"):
+        place = f"@{evse['id']}"
+        if "connectorId" in evse:
+            place += f".{evse['connectorId']}"
+    return f"{_named(component)}{place}/{_named(variable)}"
+
+
+def _named(part: Mapping[str, Any]) -> str:
+    instance = part.get("instance")
+    return f"{part['name']}[{instance}]" if instance else str(part["name"])

@@ -1,0 +1,195 @@
+"""Which partners must hear of which object."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from cpo.domain.cdr import Cdr
+from cpo.domain.location import Evse, Location
+from cpo.domain.partner import Partner, PartnerStatus
+from cpo.domain.policy import SUPPRESSED, suppressed
+from cpo.domain.station import Approval, ConnectorState, EvseStatus, StatusRules, evse_status
+from cpo.domain.values import replace
+from cpo.services.memory import Memory, StationState, belongs
+from cpo.services.ports import EvseState, Kind, Work
+
+
+class PartnerBook(Protocol):
+    """The partners this node knows, by id."""
+
+    def all(self) -> Iterable[Partner]:
+        """Return every partner."""
+        ...
+
+    def get(self, partner_id: str) -> Partner | None:
+        """Return one partner."""
+        ...
+
+
+_MODULE = {
+    Kind.LOCATION: "locations",
+    Kind.EVSE: "locations",
+    Kind.TARIFF: "tariffs",
+    Kind.SESSION: "sessions",
+    Kind.CDR: "cdrs",
+}
+
+
+class Publishing:
+    """Turns changes into dirty marks of the partners concerned."""
+
+    def __init__(self, memory: Memory, partners: PartnerBook, rules: StatusRules) -> None:
+        self._memory = memory
+        self._partners = partners
+        self._rules = rules
+
+    def listeners(self, kind: Kind) -> list[Partner]:
+        """Return the connected partners that take objects of a kind (PUSH-9)."""
+        module = _MODULE[kind]
+        return [
+            partner
+            for partner in self._partners.all()
+            if partner.status in (PartnerStatus.CONNECTED, PartnerStatus.SUSPENDED)
+            and partner.endpoint(module, "RECEIVER") is not None
+        ]
+
+    def sees(self, partner: Partner, location: Location) -> bool:
+        """Tell whether a partner may see a location.
+
+        2.1.1 has no `publish`: what must not be shown is not sent there (LOC-15). A partner's
+        policy may name the locations that it sees.
+        """
+        wanted = partner.policy.get("locations")
+        if wanted is not None and location.id not in wanted:
+            return False
+        return location.publish or partner.version != "2.1.1"
+
+    def everything(self, partner: Partner) -> Iterable[tuple[Kind, str]]:
+        """Yield the tariffs and locations that a partner is to hear of, in that order (PUSH-3)."""
+        sites = self._memory.sites
+        if partner.endpoint("tariffs", "RECEIVER") is not None:
+            for tariff_id in list(sites.tariffs):
+                yield Kind.TARIFF, tariff_id
+        if partner.endpoint("locations", "RECEIVER") is not None:
+            for location in list(sites.locations.values()):
+                if self.sees(partner, location):
+                    yield Kind.LOCATION, location.id
+
+    def audience(self, location: Location, kind: Kind) -> list[str]:
+        """Return the partners that must hear of a change at a location."""
+        return [p.id for p in self.listeners(kind) if self.sees(p, location)]
+
+    def location(self, work: Work, location: Location) -> None:
+        """Note that a location's data changed."""
+        work.mark(self.audience(location, Kind.LOCATION), Kind.LOCATION, location.id)
+
+    def tariff(self, work: Work, tariff_id: str) -> None:
+        """Note that a tariff changed, came, or went."""
+        work.mark([p.id for p in self.listeners(Kind.TARIFF)], Kind.TARIFF, tariff_id)
+
+    def session(self, work: Work, session_id: str, partner_id: str | None) -> None:
+        """Note that a session changed: its token's partner must hear of it (SES-1)."""
+        if partner_id is not None and self._takes(partner_id, Kind.SESSION):
+            work.mark([partner_id], Kind.SESSION, session_id)
+
+    def judged(self, cdr: Cdr) -> Cdr:
+        """Hold a CDR back that its partner's contract says is too small to be sent."""
+        partner = self._partners.get(cdr.partner_id) if cdr.partner_id is not None else None
+        if partner is None or not suppressed(partner.policy, cdr):
+            return cdr
+        return replace(cdr, hold=(*cdr.hold, SUPPRESSED))
+
+    def cdr(self, work: Work, cdr_id: str, partner_id: str | None) -> None:
+        """Note that a CDR was made: its token's partner must get it (PUSH-8)."""
+        if partner_id is not None and self._partners.get(partner_id) is not None:
+            work.mark([partner_id], Kind.CDR, cdr_id)
+
+    def _takes(self, partner_id: str, kind: Kind) -> bool:
+        return any(p.id == partner_id for p in self.listeners(kind))
+
+    def station(
+        self,
+        work: Work,
+        state: StationState,
+        *,
+        connector: ConnectorState | None = None,
+        gone: bool | None = None,
+    ) -> None:
+        """Fold a station's EVSEs anew and note those whose published status changed.
+
+        Args:
+            work: the unit that carries the change.
+            state: the station.
+            connector: a connector's new state that memory does not have yet.
+            gone: whether the station counts as offline, where that changes now.
+        """
+        identity = state.record.identity
+        for location, evse in self._memory.sites.evses_of(identity):
+            if (
+                connector is not None
+                and connector.evse_id != 0
+                and not any(belongs(evse, (connector,)))
+            ):
+                continue
+            self.evse(work, location, evse, state, connector=connector, gone=gone)
+
+    def evse(
+        self,
+        work: Work,
+        location: Location,
+        evse: Evse,
+        state: StationState | None,
+        *,
+        connector: ConnectorState | None = None,
+        gone: bool | None = None,
+    ) -> None:
+        """Fold one EVSE anew; write and mark it when its published status changed."""
+        status = self.status_of(evse, state, connector=connector, gone=gone)
+        known = self._memory.sites.statuses.get((location.id, evse.uid))
+        if known is not None and known.status is status:
+            return
+        published = EvseState(location.id, evse.uid, status)
+        work.put(published)
+        work.mark(self.audience(location, Kind.EVSE), Kind.EVSE, f"{location.id}/{evse.uid}")
+        sites = self._memory.sites
+
+        def remember(stamp: object) -> None:
+            sites.statuses[location.id, evse.uid] = EvseState(
+                location.id,
+                evse.uid,
+                status,
+                stamp,  # type: ignore[arg-type]
+            )
+            if location.id in sites.stamps:
+                sites.stamps[location.id] = stamp  # type: ignore[assignment]
+
+        work.then(remember)
+
+    def status_of(
+        self,
+        evse: Evse,
+        state: StationState | None,
+        *,
+        connector: ConnectorState | None = None,
+        gone: bool | None = None,
+    ) -> EvseStatus:
+        """Return what an EVSE's published status has to be now."""
+        operator = EvseStatus(evse.operator_status) if evse.operator_status else None
+        if state is None or state.record.approval is not Approval.APPROVED:
+            return operator or EvseStatus.PLANNED
+        states = dict(state.connectors)
+        if connector is not None:
+            states[connector.evse_id, connector.connector_id] = connector
+        ever = state.online or state.record.booted_at is not None or bool(states)
+        numbers = evse.binding.connector_ids.values() if evse.binding else ()
+        evse_id = evse.binding.evse_id if evse.binding else None
+        return evse_status(
+            belongs(evse, states.values()),
+            whole=states.get((0, 0)) or states.get((0, 1)),
+            online=not (state.gone if gone is None else gone),
+            in_transaction=any(
+                t.evse_id == evse_id or t.evse_id in numbers for t in state.running.values()
+            ),
+            operator=operator,
+            bound=ever,
+            rules=self._rules,
+        )

@@ -1,0 +1,195 @@
+"""Tells chargers what their transactions cost, where they said that they can show it.
+
+Nothing is asked of a station for this: what it has told of its configuration decides
+(`CustomDisplayCostAndPrice` of 1.6, `TariffCostCtrlr.Enabled[Cost]` of 2.x). A message goes when
+the session is published, so no more often than `ocpi.session_update_interval`, and at the end.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import structlog
+
+from cpo.domain.events import ChargingState
+from cpo.domain.running_cost import COST_MESSAGES, final_cost, running_cost
+from cpo.domain.session import Session
+from cpo.domain.tokens import Token
+from cpo.domain.transaction import Transaction, curve
+from cpo.errors import CpoError
+from cpo.services.billing import Billing
+from cpo.services.memory import Memory
+from cpo.services.ports import StationLink, Store
+
+log = structlog.get_logger()
+
+# 1.6 has no message of its own: a DataTransfer of the California pricing white paper carries it.
+_WITH_COST_UPDATED = frozenset({"2.0.1", "2.1"})
+_SHOWS_COST = {
+    "1.6": "Configuration/CustomDisplayCostAndPrice",
+    "2.0.1": "TariffCostCtrlr/Enabled[Cost]",
+    "2.1": "TariffCostCtrlr/Enabled[Cost]",
+}
+_SHOWS_PRICES = "CustomizationCtrlr/CustomImplementationEnabled[org.openchargealliance.costmsg]"
+_DECIMALS = {
+    "1.6": "Configuration/NumberOfDecimalsForCostValues",
+    "2.0.1": "TariffCostCtrlr/NumberOfDecimalsForCostValues",
+    "2.1": "TariffCostCtrlr/NumberOfDecimalsForCostValues",
+}
+_KNOWN_FOR = timedelta(minutes=5)
+_MOST_KNOWN = 100_000
+_IDLE = frozenset({ChargingState.SUSPENDED_EV, ChargingState.EV_CONNECTED, ChargingState.IDLE})
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+_DIGITS = frozenset("012345678")
+
+
+@dataclass(frozen=True, slots=True)
+class Display:
+    """What a station has said that it can show: costs, prices beside them, with how many decimals.
+
+    A station of 1.6 that shows costs shows prices, too.
+    """
+
+    costs: bool
+    prices: bool = False
+    decimals: int | None = None
+
+
+class RunningCosts:
+    """Sends costs to displays; give `session` to what publishes sessions, and await `close`."""
+
+    def __init__(
+        self, memory: Memory, store: Store, billing: Billing, *, now: Callable[[], datetime]
+    ) -> None:
+        self._memory = memory
+        self._store = store
+        self._billing = billing
+        self._now = now
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shows: dict[str, tuple[Display, datetime]] = {}
+
+    def session(self, session: Session) -> None:
+        """Tell a session's station what it costs by now, if it can show it."""
+        state = self._memory.stations.get(session.station)
+        if session.cost is None or state is None or state.link is None:
+            return
+        known = self._shows.get(session.station)
+        if known is not None and not known[0].costs and self._now() - known[1] < _KNOWN_FOR:
+            return
+        transaction = next((t for t in state.transactions.values() if t.id == session.id), None)
+        if transaction is not None:
+            self._spawn(self._tell(state.link, transaction))
+
+    def authorized(self, identity: str, id_token: str, token: Token | None) -> None:
+        """Tell a station of 1.6 what its driver will pay, where it can show it (SetUserPrice)."""
+        state = self._memory.stations.get(identity)
+        if state is None or state.link is None or state.link.version in _WITH_COST_UPDATED:
+            return
+        text = self._billing.price_text(identity, token, self._now())
+        if text is not None:
+            self._spawn(self._tell_price(state.link, id_token, text))
+
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _tell(self, link: StationLink, transaction: Transaction) -> None:
+        try:
+            display = await self._display(link)
+            if display.costs:
+                action, payload = self.message(link.version, transaction, display)
+                await link.call(action, payload)
+        except CpoError as error:
+            log.info("running_cost.failed", station=link.identity, error=str(error))
+
+    async def _tell_price(self, link: StationLink, id_token: str, text: str) -> None:
+        try:
+            if (await self._display(link)).costs:
+                data = {"idToken": id_token, "priceText": text}
+                await link.call("DataTransfer", _transfer("SetUserPrice", data))
+        except CpoError as error:
+            log.info("user_price.failed", station=link.identity, error=str(error))
+
+    def message(
+        self, version: str, transaction: Transaction, display: Display
+    ) -> tuple[str, dict[str, object]]:
+        """Return the action and payload that tell a transaction's cost in an OCPP version."""
+        snapshot = transaction.snapshot
+        if snapshot is None:
+            raise LookupError(transaction.id)
+        if transaction.open:
+            running = self._billing.live.price(transaction, snapshot)
+            cost, energy_wh, metered_at = running.cost, running.energy_wh, running.metered_at
+        else:
+            energy = curve(transaction)
+            cost = self._billing.cost(transaction, snapshot, energy, now=self._now())
+            energy_wh, metered_at = energy.total_wh, transaction.ended_at or self._now()
+        prices = running_cost(
+            cost,
+            transaction_id=None,
+            at=metered_at,
+            meter_wh=(transaction.begin_wh or 0) + energy_wh,
+            session_wh=energy_wh,
+            parking=bool(transaction.states) and transaction.states[-1][1] in _IDLE,
+            places=display.decimals,
+        )
+        if version in _WITH_COST_UPDATED:
+            payload: dict[str, object] = {
+                "totalCost": prices.pop("cost"),
+                "transactionId": transaction.key,
+            }
+            if display.prices and transaction.open:
+                payload["customData"] = {"vendorId": COST_MESSAGES} | prices
+            return "CostUpdated", payload
+        number = int(transaction.key)
+        if not transaction.open:
+            return "DataTransfer", _transfer("FinalCost", final_cost(cost, transaction_id=number))
+        return "DataTransfer", _transfer("RunningCost", {"transactionId": number} | prices)
+
+    async def _display(self, link: StationLink) -> Display:
+        now = self._now()
+        known = self._shows.get(link.identity)
+        if known is not None and now - known[1] < _KNOWN_FOR:
+            return known[0]
+        costs = await self._told(link, _SHOWS_COST.get(link.version)) == "true"
+        display = Display(costs=costs)
+        if costs:
+            decimals = await self._told(link, _DECIMALS.get(link.version))
+            display = Display(
+                costs=True,
+                prices=await self._told(link, _SHOWS_PRICES) == "true",
+                decimals=int(decimals) if decimals in _DIGITS else None,
+            )
+        if len(self._shows) >= _MOST_KNOWN:
+            self._shows.clear()
+        self._shows[link.identity] = (display, now)
+        return display
+
+    async def _told(self, link: StationLink, key: str | None) -> str | None:
+        """Return what a station told of a variable, in lower case."""
+        found = await self._store.document(link.identity, "variable", key) if key else None
+        values = [
+            str(attribute.get("value", "")).lower()
+            for attribute in (found.document.get("attributes", ()) if found is not None else ())
+            if attribute.get("type", "Actual") == "Actual"
+        ]
+        return values[0] if values else None
+
+
+def _transfer(name: str, data: Mapping[str, Any]) -> dict[str, object]:
+    return {
+        "vendorId": COST_MESSAGES,
+        "messageId": name,
+        "data": _encoder.encode(data).decode(),
+    }

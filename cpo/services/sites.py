@@ -1,0 +1,241 @@
+"""Locations and tariffs: what the operator enters, publishes and withdraws."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cpo.domain.location import Evse, Location, parse_location
+from cpo.domain.station import EvseStatus
+from cpo.domain.tariff import Tariff, parse_tariff
+from cpo.domain.values import replace
+from cpo.errors import Conflict, Invalid, NotFound
+from cpo.services.memory import WITHDRAWN, Memory
+from cpo.services.ports import Audit, EvseState, StationDocument, Store, Work
+from cpo.services.publishing import Publishing
+
+
+@dataclass(frozen=True, slots=True)
+class LocationView:
+    """A location as it is published now: its data, EVSE statuses and instants of change."""
+
+    location: Location
+    statuses: Mapping[str, EvseStatus]
+    last_updated: datetime
+    evse_last_updated: Mapping[str, datetime]
+
+
+class SiteBook:
+    """Keeps locations and tariffs."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        store: Store,
+        publishing: Publishing,
+        *,
+        now: Callable[[], datetime],
+        parties: Iterable[tuple[str, str]],
+    ) -> None:
+        self._memory = memory
+        self._store = store
+        self._publishing = publishing
+        self._now = now
+        self._parties = tuple(parties)
+
+    # --- locations --------------------------------------------------------------------------------
+
+    def view(self, location_id: str) -> LocationView:
+        """Return a location with its statuses; NotFound when there is none."""
+        sites = self._memory.sites
+        location = sites.locations.get(location_id)
+        if location is None:
+            raise NotFound("location", location_id)
+        stamp = sites.stamps[location_id]
+        statuses: dict[str, EvseStatus] = {}
+        stamps: dict[str, datetime] = {}
+        for evse in location.evses:
+            state = sites.statuses.get((location_id, evse.uid))
+            statuses[evse.uid] = state.status if state else EvseStatus.UNKNOWN
+            stamps[evse.uid] = (state.last_updated if state else None) or stamp
+        return LocationView(location, statuses, stamp, stamps)
+
+    def locations(self) -> list[Location]:
+        """Return every location."""
+        return list(self._memory.sites.locations.values())
+
+    async def put_location(
+        self, location_id: str, body: Mapping[str, Any], *, actor: str
+    ) -> LocationView:
+        """Add or change a location from the operator's OCPI object (contract 4).
+
+        EVSEs that are left out become REMOVED: an EVSE is never deleted (LOC-10). Raises Invalid
+        naming the field.
+        """
+        sites = self._memory.sites
+        location = parse_location(
+            body, location_id=location_id, default_party=self._parties[0] if self._parties else None
+        )
+        self._check(location)
+        known = sites.locations.get(location_id)
+        if known is not None:
+            kept = {evse.uid for evse in location.evses}
+            gone = tuple(
+                replace(evse, binding=None, operator_status="REMOVED")
+                for evse in known.evses
+                if evse.uid not in kept
+            )
+            location = replace(location, evses=location.evses + gone)
+        work = Work()
+        work.put(location)
+        self._write_statuses(work, location)
+        self._publishing.location(work, location)
+        work.put(Audit(self._now(), actor, "location.put", location_id))
+        work.then(lambda stamp: sites.put(location, stamp))
+        await self._store.commit(work)
+        return self.view(location_id)
+
+    async def remove_location(self, location_id: str, *, actor: str) -> None:
+        """Withdraw a location: all of its EVSEs are REMOVED, and stay so (LOC-10)."""
+        location = self.view(location_id).location
+        removed = replace(
+            location,
+            evses=tuple(
+                replace(evse, binding=None, operator_status="REMOVED") for evse in location.evses
+            ),
+        )
+        work = Work()
+        work.put(removed)
+        self._write_statuses(work, removed)
+        self._publishing.location(work, removed)
+        work.put(Audit(self._now(), actor, "location.delete", location_id))
+        work.then(lambda stamp: self._memory.sites.put(removed, stamp))
+        await self._store.commit(work)
+
+    def _write_statuses(self, work: Work, location: Location) -> None:
+        sites = self._memory.sites
+        for evse in location.evses:
+            state = (
+                self._memory.stations.get(evse.binding.station)
+                if evse.binding is not None
+                else None
+            )
+            if state is not None and not self._memory.holds(state):
+                continue  # the node in charge of it writes its status, once it hears of this
+            status = self._publishing.status_of(evse, state)
+            known = sites.statuses.get((location.id, evse.uid))
+            if known is not None and known.status is status:
+                continue
+            published = EvseState(location.id, evse.uid, status)
+            work.put(published)
+            key = (location.id, evse.uid)
+            work.then(
+                lambda stamp, key=key, published=published: sites.statuses.__setitem__(  # type: ignore[misc]
+                    key, replace(published, last_updated=stamp)
+                )
+            )
+
+    def _check(self, location: Location) -> None:
+        party = (location.country_code.upper(), location.party_id.upper())
+        if self._parties and party not in {(c.upper(), p.upper()) for c, p in self._parties}:
+            raise Invalid("party_id", f"{party[0]}/{party[1]} is none of the configured parties")
+        for index, evse in enumerate(location.evses):
+            if evse.binding is None:
+                continue
+            for other, taken in self._memory.sites.evses_of(evse.binding.station):
+                same = (other.id, taken.uid) == (location.id, evse.uid)
+                if not same and other.id != location.id and _overlap(evse, taken):
+                    raise Invalid(
+                        f"evses[{index}].ocpp",
+                        f"is bound to EVSE {taken.uid!r} of location {other.id!r} already",
+                    )
+
+    # --- tariffs ----------------------------------------------------------------------------------
+
+    def tariff(self, tariff_id: str) -> tuple[Tariff, datetime]:
+        """Return a tariff and when it changed; NotFound when there is none."""
+        sites = self._memory.sites
+        if tariff_id not in sites.tariffs:
+            raise NotFound("tariff", tariff_id)
+        return sites.tariffs[tariff_id], sites.tariff_stamps[tariff_id]
+
+    def tariffs(self) -> list[tuple[Tariff, datetime]]:
+        """Return every tariff with its instant of change."""
+        sites = self._memory.sites
+        return [
+            (tariff, sites.tariff_stamps[tariff_id]) for tariff_id, tariff in sites.tariffs.items()
+        ]
+
+    async def put_tariff(self, tariff_id: str, body: Mapping[str, Any], *, actor: str) -> Tariff:
+        """Add or change a tariff; running sessions keep the form they started with (D11).
+
+        Raises Invalid naming the field of what cannot be priced without guessing.
+        """
+        named = str(body.get("id", tariff_id))
+        if named.lower() != tariff_id.lower():
+            raise Invalid("id", f"is {named!r}, but the URL says {tariff_id!r}")
+        filled = {"id": tariff_id, **body}
+        if self._parties:
+            filled.setdefault("country_code", self._parties[0][0])
+            filled.setdefault("party_id", self._parties[0][1])
+        filled.setdefault("last_updated", self._now().isoformat().replace("+00:00", "Z"))
+        tariff = parse_tariff(filled)
+        work = Work()
+        work.put(tariff)
+        self._publishing.tariff(work, tariff.id)
+        work.put(Audit(self._now(), actor, "tariff.put", tariff.id))
+        sites = self._memory.sites
+        if tariff.id in sites.withdrawn:
+            work.delete(_withdrawn(tariff, self._now()))
+
+        def remember(stamp: datetime) -> None:
+            sites.withdrawn.pop(tariff.id, None)
+            sites.tariffs[tariff.id] = tariff
+            sites.tariff_stamps[tariff.id] = stamp
+
+        work.then(remember)
+        await self._store.commit(work)
+        return tariff
+
+    async def remove_tariff(self, tariff_id: str, *, actor: str) -> None:
+        """Remove a tariff that no connector refers to (TAR-2)."""
+        tariff, _ = self.tariff(tariff_id)
+        for location in self._memory.sites.locations.values():
+            for evse in location.evses:
+                if evse.operator_status != "REMOVED" and any(
+                    tariff_id in connector.tariff_ids for connector in evse.connectors
+                ):
+                    raise Conflict(f"tariff {tariff_id!r} is in use at location {location.id!r}")
+        work = Work()
+        work.delete(tariff)
+        work.put(_withdrawn(tariff, self._now()))
+        self._publishing.tariff(work, tariff_id)
+        work.put(Audit(self._now(), actor, "tariff.delete", tariff_id))
+        sites = self._memory.sites
+
+        def forget(_: datetime) -> None:
+            sites.withdrawn[tariff_id] = (tariff.country_code, tariff.party_id)
+            sites.tariffs.pop(tariff_id, None)
+            sites.tariff_stamps.pop(tariff_id, None)
+
+        work.then(forget)
+        await self._store.commit(work)
+
+
+def _withdrawn(tariff: Tariff, at: datetime) -> StationDocument:
+    """Return what is kept of a tariff that is gone: whose it was."""
+    party = [tariff.country_code, tariff.party_id]
+    return StationDocument(WITHDRAWN, "tariff", tariff.id, {"party": party}, at)
+
+
+def _overlap(one: Evse, other: Evse) -> bool:
+    if one.binding is None or other.binding is None or one.binding.station != other.binding.station:
+        return False
+    return bool(_numbers(one) & _numbers(other))
+
+
+def _numbers(evse: Evse) -> set[int | None]:
+    binding = evse.binding
+    if binding is None:
+        return set()
+    return set(binding.connector_ids.values()) if binding.connector_ids else {binding.evse_id}
