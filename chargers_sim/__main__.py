@@ -1,0 +1,5 @@
+"""`python -m chargers_sim`."""
+
+from chargers_sim.cli import main
+
+main()

@@ -1,0 +1,79 @@
+"""`chargers-sim`: the commands; each is loaded when it is called."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "run": ("chargers_sim.run_cli:run", "One station: scripted, one charge, or by hand."),
+    "fleet": ("chargers_sim.fleet_cli:fleet", "Many stations in one process."),
+    "scenario": ("chargers_sim.scenario_cli:scenario", "Steps and expectations; a verdict."),
+    "send": ("chargers_sim.send_cli:send", "Tell a station started with --control what to do."),
+    "tui": ("chargers_sim.tui_cli:tui", "A technician's screen."),
+    "replay": ("chargers_sim.replay_cli:replay", "Send a recorded trace to a server again."),
+    "show": ("chargers_sim.show_cli:show", "List templates, quirks, steps, faults, scenarios."),
+    "emsp": ("chargers_sim.emsp_cli:emsp", "An eMSP double for OCPI 2.1.1, 2.2.1 and 2.3.0."),
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command; for the overview its one line is enough."""
+        if cmd_name not in COMMANDS:
+            return None
+        where, does = COMMANDS[cmd_name]
+        if ctx.resilient_parsing or ctx.obj == "overview":
+            return click.Command(cmd_name, short_help=does)
+        module, _, name = where.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the overview without loading anything."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, does) for name, (_, does) in COMMANDS.items()])
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option("0.1.0", prog_name="chargers-sim")
+def group() -> None:
+    """Simulated charge points (OCPP 1.6, 2.0.1, 2.1) and an eMSP double (OCPI)."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line: 0 done, 1 failed, 2 wrong input; never a traceback."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result: Any = group.main(args=arguments, prog_name="chargers-sim", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as problem:
+        problem.show()
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except Exception as problem:  # noqa: BLE001 - the last line of defence: one line, no traceback
+        click.echo(f"chargers-sim: {_line(problem)}", err=True)
+        return 2 if type(problem).__name__ in {"BadInput", "Unreachable"} else 1
+    return result if isinstance(result, int) else 0
+
+
+def _line(problem: BaseException) -> str:
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    first = (str(problem) or type(problem).__name__).splitlines()[0]
+    home = type(problem).__module__
+    return first if home.startswith("chargers_sim") else f"{type(problem).__name__}: {first}"

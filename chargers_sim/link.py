@@ -1,0 +1,457 @@
+"""The life of a station's line: connect, boot, send what waits, beat, come back.
+
+One message at a time goes out, in order. What must not be lost (`keep`) stays at
+the head of the outbox until it is answered, over as many lines as it takes.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from websockets.asyncio.client import ClientConnection
+
+from chargers_sim.errors import AnsweredError, NotAnswered, SimError, StationOffline, Unreachable
+from chargers_sim.faults import Direction
+from chargers_sim.line import Line, dial, say_goodbye
+from chargers_sim.outbox import Outbox, Outgoing, Payload, Resend
+from chargers_sim.peer import Handler, LeanPeer, Peer, package_peer
+from chargers_sim.tasks import end_all
+
+if TYPE_CHECKING:
+    from chargers_sim.live import Station
+
+
+@dataclass(slots=True, kw_only=True)
+class LinkSettings:
+    """How a line behaves; times in seconds."""
+
+    resend: Resend = "same"
+    reconnect: tuple[float, float] = (1, 60)
+    message_timeout: float = 30
+    retry_seconds: float = 60
+    attempts: int = 3
+    lean: bool = False
+    boot_on_reconnect: bool = False
+    heartbeat: bool = True
+    on_frame: Callable[[Direction, str], None] | None = None
+    on_latency: Callable[[str, float], None] | None = None
+
+
+class Link:
+    """A station's way to the server."""
+
+    def __init__(self, station: "Station", settings: LinkSettings) -> None:
+        self.settings = settings
+        self.outbox = Outbox()
+        self.line: Line | None = None
+        self.frames: deque[tuple[int, Direction, str]] = deque(maxlen=0 if settings.lean else 5_000)
+        self.frame_count = 0
+        self.needs_boot = True
+        self.missed_statuses: set[int] = set()
+        self.problem: SimError | None = None
+        self.wanted = asyncio.Event()
+        self.wanted.set()
+        self._station = station
+        self._online = asyncio.Event()
+        self._down = asyncio.Event()
+        self._down.set()
+        self._boot_again = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._closing = False
+        self._deaf = False
+        self._abandoned: ClientConnection | None = None
+        self._stale: list[ClientConnection] = []
+        self._times_online = 0
+        self._messages_sent = 0
+        self._heartbeat_seconds: float | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
+        self._to_refuse: set[str] = set()
+
+    @property
+    def online(self) -> bool:
+        """Connected and accepted by the server."""
+        return self._online.is_set()
+
+    # From outside
+
+    def cut(self) -> None:
+        """Tear the line down at once; it comes back if it is wanted."""
+        if self.line is not None:
+            self.line.cut()
+
+    async def hold_down(self) -> None:
+        """Tear the line down and keep it down."""
+        self.wanted.clear()
+        self.cut()
+        await self._down.wait()
+
+    async def hang_up(self) -> None:
+        """Close the line as a well-behaved client does; it comes back if it is wanted."""
+        self._online.clear()
+        if self.line is not None:
+            await self.line.close()
+
+    async def close(self) -> None:
+        """Close the line for good."""
+        self._closing = True
+        self.wanted.clear()
+        if self._beat is not None:
+            self._beat.cancel()
+        for old in self._stale:
+            old.transport.abort()
+        if self.line is not None and self._deaf:
+            self.line.cut()
+        elif self.line is not None:
+            await self.line.close()
+
+    def boot_again(self) -> None:
+        """Send a BootNotification at the server's wish."""
+        if self.online:
+            boot = self._station.adapter.boot()
+            message = Outgoing(action="BootNotification", payload=boot, on_answer=self._booted)
+            self.outbox.put(message)
+        else:
+            self._boot_again.set()
+
+    async def abandon(self, *, close_after: float) -> None:
+        """Connect anew while the old socket stays open; close that one later."""
+        await asyncio.sleep(0.05)
+        if self.line is None:
+            return
+        old = self._abandoned = self.line.connection
+        self.needs_boot = True
+        self._leave.set()
+        await asyncio.sleep(close_after)
+        await say_goodbye(old)
+        self._station.emit("old_socket_closed")
+
+    async def go_deaf(self) -> None:
+        """Believe in the connection while nothing is read any more, not even pings."""
+        await self.outbox.emptied()
+        if self.line is not None:
+            self.line.connection.transport.pause_reading()
+            self._deaf = True
+            self._station.emit("deaf")
+
+    def beat_every(self, seconds: float) -> None:
+        """Send a heartbeat after that long a silence; 0 sends none."""
+        self._heartbeat_seconds = seconds or None
+        self._arm_heartbeat()
+
+    def refuse_next(self, action: str) -> None:
+        """Answer Rejected to the CALL at hand."""
+        self._to_refuse.add(action)
+
+    # The line's life
+
+    async def live(self) -> None:
+        """Connect whenever the line is wanted, serve it, come back."""
+        station, failures = self._station, 0
+        while not self._closing:
+            await self.wanted.wait()
+            address = station.address
+            for deviation in station.deviations:
+                address = deviation.address(address)
+            try:
+                connection = await dial(address)
+            except Unreachable as problem:
+                self.problem = problem
+                station.emit("connect_failed", detail=str(problem))
+                failures += 1
+                await self._pause(failures)
+                continue
+            failures = 0
+            if not self.wanted.is_set():
+                # Held down while it was being dialled.
+                connection.transport.abort()
+                continue
+            await self._hold(connection)
+            self.needs_boot = self.needs_boot or self.settings.boot_on_reconnect
+            clean = connection.close_code in {1000, 1001, 1012}
+            if not all(d.comes_back(clean=clean) for d in station.deviations):
+                station.emit("stays_away")
+                return
+            if not self._closing and self._abandoned is not connection:
+                await self._pause(1)
+
+    async def _hold(self, connection: ClientConnection) -> None:
+        station = self._station
+        for deviation in station.deviations:
+            deviation.connection(connection)
+        rewrite = self._rewrite if station.deviations else None
+        self.line = Line(connection, station.faults, self._frame, rewrite)
+        self._down.clear()
+        station.emit("connected", subprotocol=self.line.subprotocol)
+        why = "closed"
+        try:
+            why = await self._serve(self.line)
+        finally:
+            if self._abandoned is connection:
+                self._stale.append(connection)
+            else:
+                self.line.cut()
+            self.line = None
+            self._down.set()
+            self._online.clear()
+            self._arm_heartbeat()
+            self.outbox.drop_volatile(StationOffline(f"{station.identity} lost the line"))
+            station.emit("disconnected", detail=why)
+
+    async def _pause(self, failures: int) -> None:
+        shortest, longest = self.settings.reconnect
+        pause = min(longest, shortest * 2 ** min(failures - 1, 16))
+        await asyncio.sleep(pause * (0.5 + self._station.random.random() / 2))
+
+    async def _serve(self, line: Line) -> str:
+        peer = self._peer(line)
+        self._leave.clear()
+        works = (peer.listen(), self._talk(peer), self._wait_to_leave())
+        tasks = [asyncio.create_task(work) for work in works]
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end_all(tasks)
+        first_ended = sorted(tasks, key=lambda task: task not in ended)
+        problems = [task.exception() for task in first_ended if not task.cancelled()]
+        for problem in problems:
+            if problem is not None and not isinstance(problem, StationOffline):
+                raise problem
+        # The first reason is the reason; what else broke with the line says nothing new.
+        return next((str(problem) for problem in problems if problem is not None), "closed")
+
+    def _peer(self, line: Line) -> Peer:
+        station = self._station
+        gate = self._gate if station.deviations else None
+        if self.settings.lean:
+            return LeanPeer(line, self._handlers(), station.emit, gate)
+        return package_peer(
+            station.version, station.identity, line, self._handlers(), station.emit, gate
+        )
+
+    def _handlers(self) -> dict[str, Handler]:
+        station = self._station
+        if not station.deviations:
+            return station.adapter.handlers
+
+        def guarded(action: str) -> Handler:
+            def handle(request: Payload) -> Payload:
+                if action in self._to_refuse:
+                    self._to_refuse.discard(action)
+                    return {"status": "Rejected"}
+                return station.adapter.handlers[action](request)
+
+            return handle
+
+        return {action: guarded(action) for action in station.adapter.handlers}
+
+    async def _wait_to_leave(self) -> None:
+        await self._leave.wait()
+        raise StationOffline("left for a new connection")
+
+    async def _talk(self, peer: Peer) -> None:
+        station = self._station
+        if self.needs_boot and any(d.boots() is False for d in station.deviations):
+            self.needs_boot = False
+            station.model.forget_shown(station.now)
+        if self.needs_boot:
+            await self._boot(peer)
+            station.model.forget_shown(station.now)
+            self.missed_statuses.clear()
+            self._online.set()
+            station.dispatch()
+        else:
+            self._online.set()
+            missed, self.missed_statuses = sorted(self.missed_statuses), set()
+            for number in missed:
+                station.tell_status(number)
+        station.events_log.wake()
+        self._sent_at = asyncio.get_running_loop().time()
+        self._arm_heartbeat()
+        self._times_online += 1
+        for deviation in station.deviations:
+            deviation.online(station, self._times_online)
+        station.dispatch()
+        while True:
+            head = self.outbox.head
+            if head is None:
+                await self.outbox.filled()
+            else:
+                await self._send(peer, head)
+
+    # Boot and heartbeat
+
+    async def _boot(self, peer: Peer) -> None:
+        station = self._station
+        while True:
+            self._boot_again.clear()
+            try:
+                answer = await peer.call(
+                    "BootNotification",
+                    self._deviated("BootNotification", station.adapter.boot()),
+                    message_id=self._fresh_id(),
+                    timeout=self.settings.message_timeout,
+                    checked=not station.deviations,
+                )
+            except (NotAnswered, AnsweredError) as problem:
+                station.emit("problem", detail=str(problem))
+                answer = {"status": "Rejected", "interval": self.settings.reconnect[1]}
+            self._booted(answer)
+            if answer["status"] == "Accepted":
+                self.needs_boot = False
+                return
+            if any(d.impatient for d in station.deviations):
+                await self._tell_too_early(peer)
+            try:
+                async with asyncio.timeout(max(0.1, float(answer.get("interval") or 10))):
+                    await self._boot_again.wait()
+            except TimeoutError:
+                pass
+
+    async def _tell_too_early(self, peer: Peer) -> None:
+        station = self._station
+        for number in station.model.outlets:
+            for message in station.adapter.render(station.model.report(number, station.now)):
+                try:
+                    await peer.call(
+                        message.action,
+                        message.content(),
+                        message_id=new_id(),
+                        timeout=self.settings.message_timeout,
+                    )
+                except (NotAnswered, AnsweredError) as problem:
+                    station.emit("refused", action=message.action, detail=str(problem))
+
+    def _booted(self, answer: Payload) -> None:
+        status, interval = str(answer.get("status")), answer.get("interval")
+        if status == "Accepted" and interval:
+            self.beat_every(float(interval))
+            self._station.adapter.booted(int(interval))
+        self._station.emit("booted", status=status, interval=interval)
+
+    def _arm_heartbeat(self) -> None:
+        # A timer costs a fleet of thousands less than a wait with a deadline per message.
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+        if self.online and self.settings.heartbeat and self._heartbeat_seconds:
+            loop = asyncio.get_running_loop()
+            wait = max(0.05, self._heartbeat_seconds - (loop.time() - self._sent_at))
+            self._beat = loop.call_later(wait, self._heartbeat)
+
+    def _heartbeat(self) -> None:
+        self._beat = None
+        if not self.online:
+            return
+        quiet = asyncio.get_running_loop().time() - self._sent_at
+        if not len(self.outbox) and quiet >= (self._heartbeat_seconds or 0) * 0.99:
+            self.outbox.put(Outgoing(action="Heartbeat", payload={}))
+        self._arm_heartbeat()
+
+    # Messages
+
+    async def _send(self, peer: Peer, message: Outgoing) -> None:
+        station, settings = self._station, self.settings
+        payload = message.content()
+        if station.deviations:
+            payload = self._deviated(message.action, payload)
+            message.checked = False
+        message_id = self._message_id(message)
+        message.message_ids.append(message_id)
+        if message.journal is not None:
+            message.journal["message_ids"].append(message_id)
+        began = time.perf_counter()
+        self._sent_at = asyncio.get_running_loop().time()
+        try:
+            answer = await peer.call(
+                message.action,
+                payload,
+                message_id=message_id,
+                timeout=settings.message_timeout,
+                checked=message.checked,
+            )
+        except NotAnswered as problem:
+            station.emit("not_answered", action=message.action)
+            if not message.keep:
+                self.outbox.remove(message)
+                message.fail(problem)
+            return
+        except AnsweredError as problem:
+            await self._refused(message, problem)
+            return
+        if not all(d.understands(message.action, answer) for d in station.deviations):
+            station.emit("not_understood", action=message.action, answer=answer)
+            await asyncio.sleep(settings.retry_seconds)
+            return
+        if settings.on_latency is not None:
+            settings.on_latency(message.action, time.perf_counter() - began)
+        self.outbox.remove(message)
+        if message.journal is not None:
+            message.journal.update(outcome="ok", answer=answer, sent=payload)
+            station.journal.write(message.journal)
+        message.resolve(answer)
+        station.save()
+
+    async def _refused(self, message: Outgoing, problem: AnsweredError) -> None:
+        station = self._station
+        message.refusals += 1
+        station.emit(
+            "refused", action=message.action, code=problem.code, detail=problem.description
+        )
+        if message.keep and message.refusals < self.settings.attempts:
+            await asyncio.sleep(self.settings.retry_seconds * message.refusals)
+            return
+        self.outbox.remove(message)
+        if message.journal is not None:
+            message.journal.update(outcome="refused", answer={"error": problem.code})
+            station.journal.write(message.journal)
+        message.fail(problem)
+
+    def _message_id(self, message: Outgoing) -> str:
+        resend = self.settings.resend
+        again = resend == "same" or (resend == "half" and self._station.random.random() < 0.5)
+        if message.message_ids and again:
+            return message.message_ids[-1]
+        return self._fresh_id()
+
+    def _fresh_id(self) -> str:
+        chosen = new_id()
+        self._messages_sent += 1
+        for deviation in self._station.deviations:
+            chosen = deviation.message_id(chosen, self._messages_sent)
+        return chosen
+
+    def _deviated(self, action: str, payload: Payload) -> Payload:
+        if self._station.deviations:
+            payload = json.loads(json.dumps(payload))
+        for deviation in self._station.deviations:
+            payload = deviation.payload(self._station, action, payload)
+        return payload
+
+    def _rewrite(self, text: str) -> str:
+        for deviation in self._station.deviations:
+            text = deviation.text(text)
+        return text
+
+    def _gate(self, action: str, payload: Payload) -> bool:
+        return all(d.call(self._station, action, payload) for d in self._station.deviations)
+
+    def _frame(self, direction: Direction, text: str) -> None:
+        if direction == "in":
+            for deviation in self._station.deviations:
+                deviation.received(self._station, text)
+        self.frame_count += 1
+        if self.frames.maxlen:
+            self.frames.append((self._station.now, direction, text))
+        if self.settings.on_frame is not None:
+            self.settings.on_frame(direction, text)
+
+
+def new_id() -> str:
+    """Make a message id that no other connection of this station has used."""
+    return str(uuid.uuid4())
