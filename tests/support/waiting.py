@@ -1,0 +1,27 @@
+"""Waiting for what must come, however slow the machine is."""
+
+import asyncio
+import inspect
+
+# Only a test that fails anyway waits this long.
+LONG = 40
+
+
+async def until(found, *, seconds=LONG):
+    """Return what `found` (a function, plain or async) returns as soon as that is true.
+
+    Raises:
+        AssertionError: it was not within `seconds`.
+    """
+    last = None
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                last = found()
+                if inspect.isawaitable(last):
+                    last = await last
+                if last:
+                    return last
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds} s; in the end it was {last!r}") from None
