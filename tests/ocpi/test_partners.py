@@ -1,0 +1,310 @@
+"""Whole flows with the eMSP double: hubs, strict partners, comparison, probe, several parties."""
+
+import asyncio
+from urllib.parse import unquote
+
+import ocpi_charges
+import pytest
+from partner_world import partner_world
+from waiting import until
+
+from chargers_sim.emsp import Dialect, Emsp
+from cpo.services.ports import Kind, Work
+
+VERSIONS = ["2.1.1", "2.2.1", "2.3.0"]
+HUB = ("NL", "HUB")
+
+
+async def quiet(world, partner_id):
+    """Wait until nothing but parked objects is unheard."""
+    await asyncio.sleep(0.02)
+    await until(lambda: all(m.parked for m in world.partners.backlog(partner_id)))
+
+
+async def pulled(world, partner):
+    """Wait until the pull of tokens in the background has ended, well or not."""
+    await until(world.side.puller._running[partner.id].done)
+
+
+def header(exchange, name):
+    return {k.lower(): v for k, v in exchange.headers.items()}.get(name.lower())
+
+
+async def connected(world, emsp):
+    partner = await world.partners.connect("double", emsp.versions_url, emsp.invite())
+    await quiet(world, partner.id)
+    return partner
+
+
+async def charge(world, partner, number=1, **changes):
+    """Write a finished session and its CDR, and mark both."""
+    session = ocpi_charges.session(id=f"S-{number}", partner_id=partner.id, **changes)
+    cdr = ocpi_charges.cdr(
+        id=f"C-{number}", session_id=f"S-{number}", partner_id=partner.id, **changes
+    )
+    work = Work()
+    work.put(session)
+    work.put(cdr)
+    work.mark([partner.id], Kind.SESSION, session.id)
+    work.mark([partner.id], Kind.CDR, cdr.id)
+    await world.store.commit(work)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_PUSH_3_CDR_2_a_session_and_then_its_cdr_reach_the_emsp(world, version):
+    async with Emsp(("DE", "EMP"), versions=[version]) as emsp:
+        partner = await connected(world, emsp)
+        await charge(world, partner)
+        await quiet(world, partner.id)
+
+        assert list(emsp.sessions) == ["S-1"]
+        assert list(emsp.cdrs) == ["C-1"]
+        assert emsp.violations == []
+        kinds = [
+            e.path.split("/")[4] for e in emsp.journal.exchanges if e.method in ("PUT", "POST")
+        ]
+        assert kinds.index("sessions") < kinds.index("cdrs")
+
+
+@pytest.mark.parametrize("do", ["500", "reset", "timeout", "html", "429", "apply-then-reset"])
+async def test_D4_CDR_19_faults_lose_nothing_and_double_nothing(world, do):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        partner = await connected(world, emsp)
+        emsp.fail(do, times=3, module="cdrs")
+        emsp.fail(do, times=2, module="sessions")
+        for number in range(3):
+            await charge(world, partner, number)
+        await quiet(world, partner.id)
+
+        assert sorted(emsp.cdrs) == ["C-0", "C-1", "C-2"]
+        assert sorted(emsp.sessions) == ["S-0", "S-1", "S-2"]
+        assert [v for v in emsp.violations if v.object != "request"] == []
+
+
+async def test_OFF_1_a_strict_partner_hears_of_a_failed_session_only_by_asking(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        partner = await connected(world, emsp)
+        await world.partners.change(partner.id, policy={"strict": True})
+        emsp.fail("500", times=1, module="sessions")
+        await charge(world, partner)
+        await quiet(world, partner.id)
+        pulled = await emsp.fetch("sessions", date_from="2020-01-01T00:00:00Z")
+
+        assert list(emsp.sessions) == []
+        assert [s["id"] for s in pulled] == ["S-1"]
+
+
+async def test_a_parked_object_can_be_sent_again(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        partner = await connected(world, emsp)
+        emsp.fail("2001", times=1, module="cdrs")
+        await charge(world, partner)
+        await quiet(world, partner.id)
+        parked = [m.object_id for m in world.partners.backlog(partner.id)]
+        await world.partners.resend(partner.id, Kind.CDR, "C-1")
+        await quiet(world, partner.id)
+
+        assert parked in (["C-1"], [])
+        assert list(emsp.cdrs) == ["C-1"]
+        assert world.partners.backlog(partner.id) == []
+
+
+# --- hubs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["2.2.1", "2.3.0"])
+async def test_CRED_13_HDR_5_a_hub_gets_locations_for_itself_and_cdrs_for_the_emsp(world, version):
+    async with Emsp(parties=[("DE", "EMP")], hub=HUB, versions=[version]) as hub:
+        await world.location()
+        partner = await connected(world, hub)
+        await charge(world, partner)
+        await quiet(world, partner.id)
+        to = {
+            e.path.split("/")[4]: header(e, "OCPI-to-party-id")
+            for e in hub.journal.exchanges
+            if e.method in ("PUT", "POST")
+            and e.path.split("/")[4] in ("locations", "cdrs", "sessions")
+        }
+
+        assert partner.is_hub
+        assert to == {"locations": "HUB", "sessions": "EMP", "cdrs": "EMP"}
+        assert hub.violations == []
+
+
+@pytest.mark.parametrize("version", ["2.2.1", "2.3.0"])
+async def test_HUB_2_nothing_is_sent_to_a_party_that_is_offline_until_it_is_back(world, version):
+    async with Emsp(parties=[("DE", "EMP")], hub=HUB, versions=[version]) as hub:
+        partner = await connected(world, hub)
+        await hub.announce_client(("DE", "EMP"), status="OFFLINE")
+        await charge(world, partner)
+        await until(lambda: all(m.last_error for m in world.partners.backlog(partner.id)))
+        await asyncio.sleep(0.1)
+        held = dict(hub.cdrs.items()), [m.last_error for m in world.partners.backlog(partner.id)]
+        await hub.announce_client(("DE", "EMP"), status="CONNECTED")
+        await quiet(world, partner.id)
+
+        assert held[0] == {}
+        assert "DE/EMP is not connected to the hub" in held[1]
+        assert list(hub.cdrs) == ["C-1"]
+
+
+async def test_HUB_1_only_a_hub_tells_who_is_connected(world, partner, ask):
+    body = {
+        "country_code": "NL",
+        "party_id": "MSP",
+        "role": "EMSP",
+        "status": "CONNECTED",
+        "last_updated": "2026-01-01T00:00:00Z",
+    }
+
+    assert (await ask("PUT", "2.2.1/hubclientinfo/NL/MSP", body)).http == 404
+    assert (await ask("PUT", "2.2.1/clientinfo/NL/MSP", body)).http == 404
+
+
+# --- comparison and probe ---------------------------------------------------------------------------
+
+
+async def test_PUSH_13_what_a_partner_lost_or_changed_is_found_and_repaired(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        await world.tariff()
+        await world.location("L-1", tariff="T-1")
+        await world.location("L-2")
+        partner = await connected(world, emsp)
+        emsp.locations["L-1"]["name"] = "somebody's idea"
+        emsp.books.locations.drop(("NL", "CPO"), "L-2")
+        report = await world.partners.compare(partner.id)
+        await quiet(world, partner.id)
+
+        assert report["checked"] == 3
+        assert {e["object"] for e in report["different"] + report["missing"]} == {"L-1", "L-2"}
+        assert (await world.partners.compare(partner.id))["equal"] == 3
+
+
+async def test_PUSH_13_a_comparison_without_repair_only_tells(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        await world.location()
+        partner = await connected(world, emsp)
+        emsp.locations["L-1"]["city"] = "Elsewhere"
+        report = await world.partners.compare(partner.id, repair=False)
+
+        assert report["different"] == [{"kind": Kind.LOCATION, "object": "L-1", "fields": ["city"]}]
+        assert report["repaired"] == 0
+
+
+async def test_TRANS_4_the_probe_finds_which_codings_of_the_token_a_partner_takes(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        partner = await connected(world, emsp)
+        found = (await world.partners.probe(partner.id))["found"]
+
+        assert (found["token_base64"], found["token_raw"]) == (True, True)
+        assert (found["tokens_page"], found["tokens_total"]) == (7, 7)
+
+
+async def test_the_probe_finds_objects_wrapped_in_lists(world):
+    async with Emsp(
+        ("DE", "EMP"), versions=["2.2.1"], dialect=Dialect(list_for_object=True)
+    ) as emsp:
+        await world.location()
+        partner = await connected(world, emsp)
+        result = await world.partners.probe(partner.id)
+
+        assert result["found"]["object_in_list"] is True
+        assert world.partners.known(partner.id).quirks["lists_for_objects"] is True
+        assert (await world.partners.compare(partner.id))["equal"] == 1
+
+
+async def test_visibility_a_tariff_of_another_contract_is_not_even_named(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        partner = await connected(world, emsp)
+        await world.partners.change(partner.id, policy={"tariffs": ["T-1"]})
+        await world.tariff("T-1")
+        await world.tariff("T-2")
+        await quiet(world, partner.id)
+        pulled = [t["id"] for t in await emsp.fetch("tariffs")]
+
+        assert list(emsp.tariffs) == ["T-1"]
+        assert pulled == ["T-1"]
+        assert not any("T-2" in e.path for e in emsp.journal.exchanges)
+
+
+# --- tokens ---------------------------------------------------------------------------------------
+
+
+async def test_TOK_10_TRANS_26_all_pages_of_tokens_are_pulled(world):
+    tokens = [{"uid": f"T{n:03d}"} for n in range(35)]
+    async with Emsp(
+        ("DE", "EMP"), versions=["2.2.1"], tokens=tokens, dialect=Dialect(page_size=10)
+    ) as emsp:
+        partner = await connected(world, emsp)
+        await until(lambda: world.partners.known(partner.id).tokens_pulled_at)
+
+        assert (await world.store.page("tokens", limit=100)).total == 35
+
+
+async def test_a_pull_of_tokens_goes_on_where_it_stopped(world):
+    tokens = [{"uid": f"T{n:03d}"} for n in range(35)]
+    async with Emsp(
+        ("DE", "EMP"), versions=["2.2.1"], tokens=tokens, dialect=Dialect(page_size=10)
+    ) as emsp:
+        emsp.fail("500", times=1, module="tokens", skip=2)
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        stopped = world.partners.known(partner.id).token_pull
+        await world.side.puller.pull(partner.id)
+
+        assert (await world.store.page("tokens", limit=100)).total == 35
+        if stopped is not None:
+            assert "offset=" in stopped.next_url
+
+
+async def test_PAG_7_a_token_that_a_full_pull_no_longer_shows_is_not_valid(world):
+    tokens = [{"uid": "KEPT"}, {"uid": "GONE"}]
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"], tokens=tokens) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        emsp.drivers._held.pop(("gone", "RFID"))
+        await world.side.puller.registered(partner)
+        await pulled(world, partner)
+        found = {t.uid: t.valid for t, _ in (await world.store.page("tokens", limit=10)).items}
+
+        assert found == {"KEPT": True, "GONE": False}
+
+
+async def test_TOK_11_the_next_pull_asks_for_what_changed_since_the_last_one_began(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        partner = await connected(world, emsp)
+        await until(lambda: world.partners.known(partner.id).tokens_pulled_at)
+        began = world.partners.known(partner.id).tokens_pulled_at
+        await world.side.puller.pull(partner.id)
+        asked = [e.query for e in emsp.journal.exchanges if e.module == "tokens"][-1]
+
+        assert "date_from=" in asked
+        assert unquote(asked.split("date_from=")[1].split("&")[0]) < began.isoformat()
+
+
+# --- several parties --------------------------------------------------------------------------------
+
+
+async def test_CRED_12_several_parties_of_ours_on_one_connection(tmp_path):
+    parties = [
+        {"country_code": "NL", "party_id": p, "business_details": {"name": p}}
+        for p in ("ONE", "TWO")
+    ]
+    async with partner_world(f"sqlite:///{tmp_path}/cpo.db", parties=parties) as world:
+        await world.location("L-1", country_code="NL", party_id="ONE")
+        await world.location("L-2", country_code="NL", party_id="TWO")
+        async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+            partner = await connected(world, emsp)
+            sent = {
+                e.path: header(e, "OCPI-from-party-id")
+                for e in emsp.journal.exchanges
+                if e.method == "PUT" and "/locations/" in e.path
+            }
+            roles = [r.party_id for r in emsp.peers[-1].roles]
+
+            assert sent == {
+                "/ocpi/emsp/2.2.1/locations/NL/ONE/L-1": "ONE",
+                "/ocpi/emsp/2.2.1/locations/NL/TWO/L-2": "TWO",
+            }
+            assert sorted(roles) == ["ONE", "TWO"]
+            assert partner.roles[0].party_id == "EMP"

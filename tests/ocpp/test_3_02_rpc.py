@@ -1,0 +1,292 @@
+"""ocpp-conformance 3.2: the RPC layer, over real sockets."""
+
+import asyncio
+import json
+
+import pytest
+
+from cpo.errors import StationOffline, StationTimeout, StoreUnavailable
+from cpo.ocpp import validation
+
+FORMAT = {"1.6": "FormationViolation", "2.0.1": "FormatViolation", "2.1": "FormatViolation"}
+OCCURRENCE = {
+    "1.6": "OccurenceConstraintViolation",
+    "2.0.1": "OccurrenceConstraintViolation",
+    "2.1": "OccurrenceConstraintViolation",
+}
+
+
+def status(version, **fields):
+    if version == "1.6":
+        return {"connectorId": 1, "errorCode": "NoError", "status": "Available", **fields}
+    return {
+        "timestamp": "2026-06-01T10:00:00Z",
+        "connectorStatus": "Available",
+        "evseId": 1,
+        "connectorId": 1,
+        **fields,
+    }
+
+
+async def alive(charger):
+    assert "currentTime" in await charger.call("Heartbeat")
+
+
+async def test_rp01_an_unknown_action_is_not_implemented(backend, version):
+    charger = await backend.charger(version)
+
+    assert await charger.error("FooBar") == "NotImplemented"
+
+
+async def test_rp02_a_known_action_that_stations_do_not_send_is_not_supported(backend, version):
+    charger = await backend.charger(version)
+
+    assert await charger.error("ClearCache") == "NotSupported"
+
+
+async def test_rp03_actions_are_case_sensitive(backend, version):
+    charger = await backend.charger(version)
+
+    assert await charger.error("heartbeat") == "NotImplemented"
+
+
+async def test_rp04_malformed_json_leaves_a_16_connection_alone(backend):
+    charger = await backend.charger("1.6")
+    await charger.socket.send("{ not json")
+
+    await alive(charger)
+
+
+@pytest.mark.parametrize("text", ["{ not json", '[2,"x","Heartbeat",{]', "[]", '"x"', "7"])
+async def test_rp05_what_cannot_be_read_is_answered_under_minus_one_in_2x(backend, text):
+    charger = await backend.charger("2.0.1")
+
+    answer = await charger.raw(text)
+
+    assert answer[:3] == [4, "-1", "RpcFrameworkError"]
+    await alive(charger)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.1"])
+async def test_rp06_message_type_9_is_ignored(backend, version):
+    charger = await backend.charger(version)
+    await charger.socket.send('[9,"x",{}]')
+
+    await alive(charger)
+    assert charger.strays == []
+
+
+async def test_rp07_message_type_9_is_refused_in_201(backend):
+    charger = await backend.charger("2.0.1")
+
+    assert (await charger.frame(9, "x", {}))[2] == "MessageTypeNotSupported"
+
+
+async def test_rp10_a_missing_field_is_named_in_the_versions_spelling(backend, version):
+    charger = await backend.charger(version, boot=False)
+
+    assert await charger.error("BootNotification") == OCCURRENCE[version]
+    await charger.boot()
+
+
+async def test_rp11_what_cannot_be_put_up_with_is_refused(backend, version):
+    charger = await backend.charger(version)
+
+    wrong = status(version, connectorId={"no": "number"})
+    assert await charger.error("StatusNotification", **wrong) == "TypeConstraintViolation"
+
+
+async def test_rp11_a_strict_station_is_held_to_the_schema(backend, version):
+    await backend.register("CP1", settings={"intake": "strict"})
+    charger = await backend.charger(version)
+
+    assert (
+        await charger.error("StatusNotification", **status(version, connectorId="1"))
+        == "TypeConstraintViolation"
+    )
+    assert await charger.error("StatusNotification", **status(version, extra=1)) == FORMAT[version]
+
+
+async def test_rp11_rp12_a_lenient_station_is_put_up_with_and_noted(backend, version):
+    charger = await backend.charger(version)
+
+    await charger.call("StatusNotification", **status(version, connectorId="1", extra=1))
+
+    frames = [row for _, row in backend.store.log if type(row).__name__ == "Frame"]
+    assert "connectorId: type" in frames[-1].deviations
+    assert (1, 1) in backend.memory.stations["CP1"].connectors
+
+
+async def test_rp13_custom_data_is_accepted(backend):
+    charger = await backend.charger("2.0.1")
+
+    await charger.call("Heartbeat", customData={"vendorId": "x", "free": [1]})
+
+
+async def test_rp14_payloads_that_are_no_objects(backend, version):
+    charger = await backend.charger(version)
+
+    assert (await charger.frame(2, "n", "Heartbeat", None))[0] == 3
+    assert (await charger.frame(2, "l", "Heartbeat", []))[2] == FORMAT[version]
+    assert (await charger.frame(2, "m", "Heartbeat"))[2] == FORMAT[version]
+
+
+async def test_rp15_odd_message_ids(backend):
+    old, new = await backend.charger("1.6"), None
+    assert (await old.frame(2, 17, "Heartbeat", {}))[:2] == [3, 17]
+    assert (await old.frame(2, "", "Heartbeat", {}))[:2] == [3, ""]
+    assert (await old.frame(2, "x" * 64, "Heartbeat", {}))[0] == 3
+
+    new = await backend.charger("2.0.1")
+    assert (await new.raw('[2,17,"Heartbeat",{}]'))[1:3] == ["-1", "RpcFrameworkError"]
+
+
+async def test_rp16_the_same_frame_twice_has_one_effect(backend):
+    charger = await backend.charger("1.6")
+    start = {
+        "connectorId": 1,
+        "idTag": "TAG",
+        "meterStart": 10,
+        "timestamp": backend.at(),
+    }
+
+    first = await charger.frame(2, "same", "StartTransaction", start)
+    second = await charger.frame(2, "same", "StartTransaction", start)
+
+    assert first == second
+    assert len(backend.memory.stations["CP1"].transactions) == 1
+
+
+async def test_rp17_an_id_that_is_used_again_for_something_else_is_a_new_call(backend, version):
+    charger = await backend.charger(version)
+
+    heartbeat = await charger.frame(2, "same", "Heartbeat", {})
+    report = await charger.frame(2, "same", "StatusNotification", status(version))
+
+    assert "currentTime" in heartbeat[2]
+    assert report == [3, "same", {}]
+
+
+async def test_rp18_answers_to_nothing_are_ignored(backend, version):
+    charger = await backend.charger(version)
+    for text in ('[3,"zz",{}]', '[4,"zz","InternalError","",{}]', '[4,"zz","InternalError"]'):
+        await charger.socket.send(text)
+
+    await alive(charger)
+
+
+async def test_rp20_calls_without_waiting_are_answered_in_order(backend, version):
+    charger = await backend.charger(version)
+    for number in range(5):
+        await charger.socket.send(json.dumps([2, f"q{number}", "Heartbeat", {}]))
+    await alive(charger)
+
+    assert [frame[1] for frame in charger.strays] == [f"q{number}" for number in range(5)]
+
+
+async def test_rp21_commands_at_once_go_out_one_by_one(backend, version):
+    charger = await backend.charger(version)
+    link = backend.stations.link("CP1")
+
+    answers = await asyncio.gather(*(link.call("ClearCache", {}) for _ in range(5)))
+
+    assert answers == [{"status": "Accepted"}] * 5
+    assert [action for action, _ in charger.asked] == ["ClearCache"] * 5
+
+
+async def test_rp22_a_stations_call_is_answered_while_ours_is_open(backend, version):
+    charger = await backend.charger(version)
+    charger.silent = True
+    link = backend.stations.link("CP1")
+    ours = asyncio.create_task(link.call("ClearCache", {}, timeout=0.5))
+    await backend.until(lambda: bool(charger.asked))
+
+    await alive(charger)
+    with pytest.raises(StationTimeout):
+        await ours
+
+
+async def test_rp24_a_dropped_socket_ends_our_calls_at_once(backend, version):
+    charger = await backend.charger(version)
+    charger.silent = True
+    link = backend.stations.link("CP1")
+    ours = asyncio.create_task(link.call("ClearCache", {}, timeout=30))
+    await backend.until(lambda: bool(charger.asked))
+    charger.socket.transport.abort()
+
+    async with asyncio.timeout(20):
+        with pytest.raises(StationOffline):
+            await ours
+
+
+async def test_rp25_a_station_that_is_deaf_for_calls_is_made_to_reconnect(backend, version):
+    charger = await backend.charger(version)
+    charger.silent = True
+    link = backend.stations.link("CP1")
+    for _ in range(3):
+        with pytest.raises(StationTimeout):
+            await link.call("ClearCache", {}, timeout=0.02)
+
+    async with asyncio.timeout(30):
+        await charger.socket.wait_closed()
+    assert charger.socket.close_code == 1012
+
+
+async def test_rp26_a_store_that_is_down_is_no_result_and_the_retry_is_one_transaction(backend):
+    charger = await backend.charger("1.6")
+    start = {"connectorId": 1, "idTag": "TAG", "meterStart": 10, "timestamp": backend.at()}
+    backend.store.fail = StoreUnavailable("down")
+
+    assert await charger.error("StartTransaction", **start) == "InternalError"
+    answer = await charger.call("StartTransaction", **start)
+
+    assert answer["transactionId"] > 0
+    assert len(backend.memory.stations["CP1"].transactions) == 1
+
+
+async def test_rp27_an_internal_error_tells_nothing_and_the_connection_lives(backend):
+    charger = await backend.charger("1.6")
+    backend.store.fail = ZeroDivisionError("internal detail")
+
+    answer = await charger.frame(2, "x", "StatusNotification", status("1.6"))
+
+    assert answer == [4, "x", "InternalError", "", {}]
+    await alive(charger)
+
+
+async def test_rp29_integers_as_text_are_read_as_integers(backend):
+    charger = await backend.charger("1.6")
+
+    await charger.call("StatusNotification", **status("1.6", connectorId="1"))
+    await charger.socket.send(
+        '[2,"f","StatusNotification",{"connectorId":1.0,"errorCode":"NoError","status":"Charging"}]'
+    )
+    await alive(charger)
+
+    state = backend.memory.stations["CP1"].connectors[1, 1]
+    assert state.activity == "Charging"
+
+
+async def test_rp30_ids_of_our_calls_are_unique_over_connections(backend, version):
+    for _ in range(2):
+        charger = await backend.charger(version)
+        link = backend.stations.link("CP1")
+        await asyncio.gather(*(link.call("ClearCache", {}) for _ in range(3)))
+        await charger.close()
+    await backend.notes.flush()
+
+    rows = [row for _, row in backend.store.log if type(row).__name__ == "Frame"]
+    ids = [row.message_id for row in rows if row.direction == "out"]
+    assert len(set(ids)) == 6
+    assert all(0 < len(message_id) <= 36 for message_id in ids)
+
+
+@pytest.mark.parametrize("action", sorted(validation.actions("2.1") - {"Heartbeat"}))
+async def test_every_action_is_answered_even_when_it_is_empty(backend, action):
+    """I12: every well-formed call on a live socket gets a reply."""
+    charger = await backend.charger("2.1")
+
+    answer = await charger.frame(2, "e", action, {})
+
+    assert answer[0] in (3, 4)
+    assert answer[0] == 3 or answer[2] != "InternalError"

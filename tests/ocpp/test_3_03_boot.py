@@ -1,0 +1,100 @@
+"""ocpp-conformance 3.3: boot, provisioning, time."""
+
+import re
+
+import pytest
+
+from cpo.domain.station import Approval
+
+
+async def test_bo01_boot_is_accepted_with_utc_time_and_an_interval(backend, version):
+    charger = await backend.charger(version, boot=False)
+
+    answer = await charger.boot()
+
+    assert answer["status"] == "Accepted"
+    assert answer["interval"] > 0
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z", answer["currentTime"])
+
+
+async def test_bo01_what_the_station_says_of_itself_is_kept(backend, version):
+    await backend.charger(version)
+
+    record = backend.stations.find("CP1")
+    assert record.boot.vendor == "ACME"
+    assert record.ocpp_version == version
+
+
+@pytest.mark.parametrize(
+    ("approval", "status"), [(Approval.WAITING, "Pending"), (Approval.REJECTED, "Rejected")]
+)
+async def test_bo02_bo03_a_station_that_is_not_approved_may_only_boot(
+    backend, version, approval, status
+):
+    await backend.register("CP1", approval=approval)
+    charger = await backend.charger(version, boot=False)
+
+    assert (await charger.boot())["status"] == status
+    assert await charger.error("Heartbeat") == "SecurityError"
+    assert (await charger.boot())["status"] == status
+
+
+async def test_bo06_a_station_that_reconnects_need_not_boot_again(backend, version):
+    charger = await backend.charger(version)
+    await charger.close()
+    charger = await backend.charger(version, boot=False)
+
+    assert "currentTime" in await charger.call("Heartbeat")
+    assert backend.stations.find("CP1").boot.vendor == "ACME"
+
+
+async def test_bo08_boot_leaves_an_open_transaction_open(backend):
+    charger = await backend.charger("1.6")
+    start = await charger.call(
+        "StartTransaction", connectorId=1, idTag="TAG", meterStart=0, timestamp=backend.at()
+    )
+    await charger.boot()
+
+    assert backend.memory.stations["CP1"].transactions[str(start["transactionId"])].open
+
+
+async def test_bo11_a_serial_number_that_is_too_long_is_kept_whole(backend):
+    charger = await backend.charger("1.6", boot=False)
+
+    answer = await charger.call(
+        "BootNotification",
+        chargePointVendor="",
+        chargePointModel="M" * 30,
+        chargePointSerialNumber="S" * 30,
+    )
+
+    assert answer["status"] == "Accepted"
+    assert backend.stations.find("CP1").boot.serial_number == "S" * 30
+
+
+async def test_bo12_heartbeat_has_the_time_and_nothing_else(backend, version):
+    charger = await backend.charger(version)
+
+    assert list(await charger.call("Heartbeat")) == ["currentTime"]
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2026-06-01T10:00:00",
+        "2026-06-01T12:00:00+02",
+        "2026-06-01T12:00:00+0200",
+        "2026-06-01T10:00:00Z",
+        "2026-06-01T10:00:00.1234567Z",
+        "yesterday",
+        "1970-01-01T00:00:00Z",
+    ],
+)
+async def test_bo18_bo19_q18_no_spelling_of_a_time_is_refused_in_a_transaction(backend, stamp):
+    charger = await backend.charger("1.6")
+
+    start = await charger.call(
+        "StartTransaction", connectorId=1, idTag="TAG", meterStart=0, timestamp=stamp
+    )
+
+    assert start["idTagInfo"]["status"] == "Accepted"

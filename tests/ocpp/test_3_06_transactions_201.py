@@ -1,0 +1,281 @@
+"""ocpp-conformance 3.6: transactions of OCPP 2.0.1 (and 2.1)."""
+
+import asyncio
+
+import pytest
+
+from cpo.domain.session import SessionStatus
+
+TOKEN = {"idToken": "TAG", "type": "ISO14443"}
+
+
+async def test_tx20_01_a_charge_is_one_session_and_one_cdr(charge201, books):
+    answer = await charge201.start()
+    for minutes, wh in ((-40, 1500), (-30, 2000), (-20, 2500)):
+        assert await charge201.update(wh, minutes) == {}
+    await charge201.end()
+
+    assert answer["idTokenInfo"]["status"] == "Accepted"
+    assert books.only_session.status is SessionStatus.COMPLETED
+    assert books.only_cdr.energy_wh == 2000
+
+
+async def test_tx20_02_tx20_03_evse_and_token_may_come_later(charge201, books):
+    await charge201.start(evse=None, idToken=None, triggerReason="EVDetected")
+    await charge201.update(evse={"id": 1, "connectorId": 1}, idToken=None)
+    assert [s.status for s in books.sessions] in ([], [SessionStatus.PENDING])
+
+    answer = await charge201.update(1600, -25, idToken=TOKEN, triggerReason="Authorized")
+
+    assert answer["idTokenInfo"]["status"] == "Accepted"
+    assert books.only_session.status is SessionStatus.ACTIVE
+
+
+async def test_tx20_04_au08_only_an_event_with_a_token_is_answered_with_token_info(charge201):
+    assert "idTokenInfo" in await charge201.start()
+    assert "idTokenInfo" not in await charge201.update()
+
+
+async def test_tx20_05_what_was_said_once_holds(charge201, books):
+    await charge201.start()
+    await charge201.update()
+    await charge201.end()
+
+    transaction = books.transactions[0]
+    assert (transaction.evse_id, transaction.connector_id) == (1, 1)
+
+
+async def test_tx20_06_q41_a_gap_holds_the_cdr_until_it_is_filled(charge201, books):
+    await charge201.start()
+    charge201.seq = 3
+    await charge201.end()
+    assert books.cdrs == []
+
+    charge201.seq = 1
+    await charge201.update(1500, -40)
+    await charge201.update(2000, -30)
+
+    assert books.only_cdr.energy_wh == 2000
+
+
+async def test_tx20_06_a_gap_that_is_never_filled_holds_the_cdr_only_so_long(
+    backend, charge201, books
+):
+    await charge201.start()
+    charge201.seq = 3
+    await charge201.end()
+
+    async with asyncio.timeout(30):
+        while not books.cdrs:
+            await asyncio.sleep(0.01)
+    assert "events_missing" in books.transactions[0].flags
+
+
+async def test_tx20_07_e31_the_end_may_come_first(charge201, books):
+    await charge201.start()
+    charge201.seq = 3
+    await charge201.end(3000, -1)
+    charge201.seq = 1
+    await charge201.update(1500, -40)
+    await charge201.update(2500, -20)
+
+    assert books.only_session.status is SessionStatus.COMPLETED
+    assert books.only_cdr.energy_wh == 2000
+
+
+async def test_tx20_08_the_same_event_again_has_one_effect(charge201, books):
+    await charge201.start()
+    charge201.seq = 0
+    await charge201.start()
+
+    assert len(books.transactions) == 1
+
+
+async def test_tx20_09_q44_a_station_that_always_counts_0_loses_nothing(charge201, books):
+    await charge201.start()
+    for minutes, wh in ((-40, 1500), (-20, 2500)):
+        charge201.seq = 0
+        await charge201.update(wh, minutes)
+    charge201.seq = 0
+    await charge201.end()
+
+    assert books.only_cdr.energy_wh == 2000
+    assert len(books.transactions[0].samples) == 4
+
+
+async def test_tx20_10_tx20_11_counting_anew_or_on_is_both_fine(charge201, books):
+    await charge201.start(minutes=-60)
+    await charge201.end(minutes=-50)
+    charge201.id = "tx-2"
+    await charge201.start(minutes=-40)
+    await charge201.end(minutes=-30)
+    charge201.id, charge201.seq = "tx-3", 0
+    await charge201.start(minutes=-20)
+    await charge201.end(minutes=-10)
+
+    assert len(books.cdrs) == 3
+
+
+async def test_tx20_12_offline_events_keep_their_own_times(backend, charge201, books):
+    await charge201.start(minutes=-300, offline=True)
+    await charge201.end(minutes=-200, offline=True)
+
+    cdr = books.only_cdr
+    assert (backend.clock - cdr.start_date_time).total_seconds() == 300 * 60
+
+
+async def test_tx20_06_e31_a_charge_that_ended_with_a_gap_is_asked_about(backend, charge201, books):
+    await charge201.start()
+    charge201.seq = 3
+    await charge201.end()
+
+    await backend.until(lambda: charge201.charger.asked)
+
+    assert charge201.charger.asked == [("GetTransactionStatus", {"transactionId": "tx-1"})]
+
+
+async def test_tx20_13_an_update_without_start_opens_a_transaction(charge201, books):
+    await charge201.update(evse={"id": 1, "connectorId": 1}, idToken=TOKEN)
+
+    assert "start_unknown" in books.transactions[0].flags
+
+
+async def test_tx20_14_an_end_alone_is_a_session_whose_cdr_waits_for_the_operator(
+    backend, charge201, books
+):
+    charge201.seq = 4
+    answer = await charge201.end(evse={"id": 1, "connectorId": 1}, idToken=TOKEN)
+    await backend.until(lambda: books.cdrs)
+
+    assert answer["idTokenInfo"]["status"] == "Accepted"
+    assert books.only_session.status is SessionStatus.COMPLETED
+    assert "start_unknown" in books.only_cdr.hold
+
+
+async def test_tx20_14_an_end_of_nobody_is_kept_without_a_session(charge201, books):
+    assert await charge201.end() == {}
+
+    assert not books.transactions[0].open
+    assert books.sessions == []
+
+
+async def test_tx20_15_no_reason_is_local(charge201, books):
+    await charge201.start()
+    await charge201.end()
+
+    assert books.transactions[0].stopped_reason == "Local"
+
+
+@pytest.mark.parametrize(
+    "state", ["Charging", "EVConnected", "SuspendedEV", "SuspendedEVSE", "Idle"]
+)
+async def test_tx20_16_every_charging_state_is_kept(charge201, books, state):
+    await charge201.start(info={"chargingState": state})
+
+    assert books.transactions[0].states[0][1].value == state
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        "Authorized",
+        "CablePluggedIn",
+        "ChargingRateChanged",
+        "ChargingStateChanged",
+        "Deauthorized",
+        "EnergyLimitReached",
+        "EVCommunicationLost",
+        "EVConnectTimeout",
+        "MeterValueClock",
+        "MeterValuePeriodic",
+        "TimeLimitReached",
+        "Trigger",
+        "UnlockCommand",
+        "StopAuthorized",
+        "EVDeparted",
+        "EVDetected",
+        "RemoteStop",
+        "RemoteStart",
+        "AbnormalCondition",
+        "SignedDataReceived",
+        "ResetCommand",
+    ],
+)
+async def test_tx20_16_every_trigger_is_taken(charge201, books, trigger):
+    await charge201.start(triggerReason=trigger)
+
+    assert len(books.transactions) == 1
+
+
+async def test_tx20_20_a_deauthorised_start_is_no_cdr(charge201, books):
+    unknown = {"idToken": "NOBODY", "type": "ISO14443"}
+    answer = await charge201.start(idToken=unknown)
+    await charge201.end(info={"stoppedReason": "DeAuthorized"}, triggerReason="Deauthorized")
+
+    assert answer["idTokenInfo"]["status"] in {"Invalid", "Unknown"}
+    assert books.cdrs == []
+    assert all(session.status is SessionStatus.INVALID for session in books.sessions)
+
+
+async def test_tx20_21_an_id_used_again_after_a_reboot_is_a_new_transaction(charge201, books):
+    await charge201.start(minutes=-60)
+    await charge201.end(minutes=-40)
+    charge201.seq = 0
+    await charge201.start(minutes=-30)
+    await charge201.end(minutes=-20)
+
+    assert len(books.cdrs) == 2
+
+
+async def test_tx20_22_ids_are_compared_exactly_and_may_be_too_long(charge201, books):
+    charge201.id = "A" * 40
+    await charge201.start()
+    charge201.id, charge201.seq = "a" * 40, 0
+    await charge201.start(minutes=-50, evse={"id": 2, "connectorId": 1})
+
+    assert len(books.transactions) == 2
+
+
+async def test_tx20_24_begin_and_end_readings_count_once(charge201, books):
+    await charge201.start(1000)
+    await charge201.end(
+        meterValue=[
+            {
+                "timestamp": charge201.backend.at(minutes=-60),
+                "sampledValue": [{"value": 1000, "context": "Transaction.Begin"}],
+            },
+            {
+                "timestamp": charge201.backend.at(minutes=-1),
+                "sampledValue": [{"value": 3000, "context": "Transaction.End"}],
+            },
+        ]
+    )
+
+    assert books.only_cdr.energy_wh == 2000
+
+
+async def test_tx20_25_what_21_adds_is_accepted(backend, books):
+    from tests.ocpp.conftest import Charge201
+
+    charge = Charge201(backend, await backend.charger("2.1"))
+    await charge.start(info={"transactionLimit": {"maxEnergy": 10000}, "operationMode": "Idle"})
+    await charge.end()
+
+    assert len(books.cdrs) == 1
+
+
+async def test_tx20_26_two_evses_do_not_mix(backend, books, charge201):
+    from tests.ocpp.conftest import Charge201
+
+    await backend.site("CP1", evses=2)
+    await backend.register("CP1")
+    other = Charge201(backend, charge201.charger)
+    other.id = "tx-2"
+    await charge201.start(1000, -60)
+    await other.start(50_000, -60, evse={"id": 2, "connectorId": 1})
+    await charge201.update(1500, -40)
+    await other.update(50_100, -40)
+    await charge201.end(3000)
+    await other.end(50_300)
+
+    assert sorted(cdr.energy_wh for cdr in books.cdrs) == [300, 2000]

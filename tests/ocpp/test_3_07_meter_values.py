@@ -1,0 +1,317 @@
+"""ocpp-conformance 3.7: meter values."""
+
+import pytest
+
+from cpo.web.api import shapes
+
+NOISE = ["Frequency", "Temperature", "Power.Factor", "Request.Energy", "RPM", "Power.Offered"]
+
+
+async def test_mv01_a_bare_value_is_wh(charge, books):
+    await charge.start()
+    await charge.meter("1750")
+    await charge.stop(meterStop=1750)
+
+    assert books.only_cdr.energy_wh == 750
+
+
+async def test_mv02_kwh_and_wh_may_be_mixed(charge, books):
+    await charge.start()
+    await charge.meter("1.5", -40, sampled={"unit": "kWh"})
+    await charge.meter("1800", -30, sampled={"unit": "Wh"})
+
+    assert [s.register_wh for s in books.transactions[0].samples] == [1500, 1800]
+
+
+async def test_mv04_a_value_without_unit_takes_its_measurands_own(charge, books):
+    await charge.start()
+    await charge.meter("11000", sampled={"measurand": "Power.Active.Import"})
+
+    assert books.transactions[0].samples[0].power_w == 11000
+    assert books.transactions[0].samples[0].register_wh is None
+
+
+async def test_mv05_mv06_phases_are_summed_once(charge, books):
+    await charge.start()
+    values = [
+        {"value": "500", "phase": "L1"},
+        {"value": "501", "phase": "L2"},
+        {"value": "502", "phase": "L3-N"},
+        {"value": "9", "phase": "N"},
+    ]
+    for with_total, expected in ((False, 1503), (True, 1600)):
+        await charge.meter(
+            minutes=-30 if with_total else -40,
+            meterValue=[
+                {
+                    "timestamp": charge.backend.at(minutes=-30 if with_total else -40),
+                    "sampledValue": values + ([{"value": "1600"}] if with_total else []),
+                }
+            ],
+        )
+        assert books.transactions[0].samples[-1].register_wh == expected
+
+
+@pytest.mark.parametrize("fields", [{"connectorId": 0, "transactionId": 0}])
+async def test_mv07_the_site_meter_is_not_the_session(charge, books, fields):
+    await charge.start()
+    await charge.meter("999999", **fields)
+
+    assert books.transactions[0].samples == ()
+
+
+async def test_mv07_the_inlet_is_not_the_session(charge, books):
+    await charge.start()
+    await charge.meter("999999", sampled={"location": "Inlet"})
+    await charge.stop()
+
+    assert books.only_cdr.energy_wh == 2000
+
+
+async def test_mv08_intervals_count_where_there_is_no_register(charge201, books):
+    await charge201.start(None)
+    for minutes in (-40, -20):
+        await charge201.update(
+            None,
+            minutes,
+            meterValue=[
+                {
+                    "timestamp": charge201.backend.at(minutes=minutes),
+                    "sampledValue": [{"value": 250, "measurand": "Energy.Active.Import.Interval"}],
+                }
+            ],
+        )
+    await charge201.end(None)
+
+    assert books.only_cdr.energy_wh == 500
+
+
+async def test_mv09_q25_readings_without_an_id_belong_to_the_connectors_transaction(charge, books):
+    await charge.start()
+    await charge.charger.call(
+        "MeterValues",
+        connectorId=1,
+        meterValue=[
+            {
+                "timestamp": charge.backend.at(minutes=-30),
+                "sampledValue": [{"value": "1500", "context": "Sample.Clock"}],
+            }
+        ],
+    )
+
+    assert len(books.transactions[0].samples) == 1
+
+
+@pytest.mark.parametrize("number", [0, -1, 424242])
+async def test_mv10_q23_readings_under_a_wrong_id_belong_to_the_connectors_transaction(
+    charge, books, number
+):
+    await charge.start()
+    await charge.meter("1500", transactionId=number)
+
+    assert len(books.transactions[0].samples) == 1
+    assert "matched_without_id" in books.transactions[0].flags
+
+
+async def test_mv10_of02_a_late_reading_of_an_ended_charge_does_not_count_for_the_next(
+    backend, charge, books
+):
+    await charge.start(timestamp=backend.at(hours=-3))
+    late = {"transactionId": charge.id, "minutes": -150}
+    await charge.stop(timestamp=backend.at(hours=-2))
+    await charge.start(meterStart=3000)
+    # After a restart only open transactions are in memory.
+    state = backend.memory.stations["CP1"]
+    ended = next(key for key, one in state.transactions.items() if not one.open)
+    del state.transactions[ended]
+    state.history_loaded = False
+
+    await charge.meter("2900", **late)
+    await charge.meter("2950", transactionId=424242, minutes=-150)
+
+    (open_one,) = state.running.values()
+    assert open_one.samples == ()
+
+
+async def test_mv11_q36_a_placeholder_of_zero_is_no_baseline(charge201, books):
+    await charge201.start(0, -10)
+    await charge201.update(909_948, -9)
+    await charge201.update(909_999, -5)
+    await charge201.end(910_031, -1)
+
+    assert books.only_cdr.energy_wh < 1000
+    assert "begin_rejected" in books.only_cdr.flags
+
+
+async def test_mv12_q35_samples_that_count_from_zero_are_told_from_the_odometer(charge, books):
+    await charge.start(meterStart=5_000_000)
+    await charge.meter("100", -50)
+    await charge.meter("900", -30)
+    await charge.meter("1500", -10)
+    await charge.stop(meterStop=2000)
+
+    assert books.only_cdr.energy_wh == 2000
+    assert "session_relative" in books.only_cdr.flags
+
+
+async def test_mv13_q38_a_register_that_starts_anew_is_summed_in_segments(charge, books):
+    await charge.start(meterStart=1000)
+    await charge.meter("3000", -50)
+    await charge.meter("100", -40)
+    await charge.meter("900", -30)
+    await charge.stop(meterStop=1500)
+
+    assert "meter_reset" in books.only_cdr.flags
+    assert books.only_cdr.energy_wh == 2000 + 1400
+
+
+async def test_mv14_sec11_s7_a_leap_is_not_billed(charge, books):
+    await charge.start(meterStart=1000, timestamp=charge.backend.at(minutes=-10))
+    await charge.meter("2000", -9)
+    await charge.meter("1001000", -8.9)
+    await charge.meter("2500", -5)
+    await charge.stop(meterStop=3000)
+
+    assert books.only_cdr.energy_wh == 2000
+    assert "implausible_jump" in books.only_cdr.flags
+
+
+@pytest.mark.parametrize("blob", ["OCMF|{}|{}", "deadbeef", "3q2+7w=="])
+async def test_mv16_signed_data_of_any_form_is_kept_as_it_is(charge, books, blob):
+    await charge.start()
+    await charge.meter(blob, sampled={"format": "SignedData", "context": "Transaction.Begin"})
+    await charge.stop()
+
+    assert [reading.data for reading in books.only_cdr.signed] == [blob]
+
+
+async def test_mv17_signed_values_of_201_keep_key_and_method(charge201, books):
+    def signed(context, key, minutes):
+        value = {
+            "value": 1000,
+            "context": context,
+            "signedMeterValue": {
+                "signedMeterData": f"blob-{context}",
+                "signingMethod": "ECDSA",
+                "encodingMethod": "OCMF",
+                "publicKey": key,
+            },
+        }
+        at = charge201.backend.at(minutes=minutes)
+        return [{"timestamp": at, "sampledValue": [value]}]
+
+    await charge201.start(meterValue=signed("Transaction.Begin", "KEY", -60))
+    await charge201.end(meterValue=signed("Transaction.End", "", -1))
+
+    assert [r.data for r in books.only_cdr.signed] == [
+        "blob-Transaction.Begin",
+        "blob-Transaction.End",
+    ]
+    assert "KEY" in {r.public_key for r in books.only_cdr.signed}
+
+
+@pytest.mark.parametrize("measurand", NOISE)
+async def test_mv18_q17_measurands_that_do_not_count_are_taken_and_left_aside(
+    charge, books, measurand
+):
+    await charge.start()
+    await charge.meter("50.1", sampled={"measurand": measurand, "unit": "Hz", "context": "Odd"})
+    await charge.stop()
+
+    assert books.only_cdr.energy_wh == 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "wh"), [("1750,5", "1750.5"), ("", None), ("NaN", None), (" 1750 ", "1750")]
+)
+async def test_mv19_values_that_are_hardly_numbers(charge, books, text, wh):
+    await charge.start()
+    await charge.meter(text)
+
+    registers = [
+        str(s.register_wh) for s in books.transactions[0].samples if s.register_wh is not None
+    ]
+    assert registers == ([wh] if wh else [])
+
+
+async def test_mv20_300_values_in_one_message_are_taken(charge, books):
+    await charge.start()
+    await charge.charger.call(
+        "MeterValues",
+        connectorId=1,
+        transactionId=charge.id,
+        meterValue=[
+            {
+                "timestamp": charge.backend.at(minutes=-50, seconds=n),
+                "sampledValue": [{"value": str(1000 + n)}],
+            }
+            for n in range(300)
+        ],
+    )
+
+    assert len(books.transactions[0].samples) == 300
+
+
+async def test_mv21_q44_meter_values_of_201_inside_a_transaction_are_its_own(charge201, books):
+    await charge201.start()
+    await charge201.charger.call(
+        "MeterValues",
+        evseId=1,
+        meterValue=[
+            {
+                "timestamp": charge201.backend.at(minutes=-30),
+                "sampledValue": [{"value": 1500, "context": "Sample.Clock"}],
+            }
+        ],
+    )
+
+    assert len(books.transactions[0].samples) == 2
+
+
+async def test_mv22_what_the_car_gives_back_is_not_billed_as_taken(charge, books):
+    await charge.start()
+    await charge.meter("700", sampled={"measurand": "Energy.Active.Export.Register"})
+    await charge.stop()
+
+    assert books.only_cdr.energy_wh == 2000
+
+
+async def test_mv24_an_unknown_connector_is_answered_and_shown(backend, charge):
+    assert await charge.meter("5", connectorId=77, transactionId=0) == {}
+    await charge.status("Available", 88)
+    await charge.status("Available", 1)
+    await charge.status("Available", 0)
+
+    shown = shapes.station(backend.stations.state("CP1"), backend.memory.sites)
+    assert shown["topology_mismatch"] == [77, 88]
+
+
+async def test_mv13_q38_a_zero_between_two_readings_of_a_lifetime_register_is_not_counted(
+    charge, books
+):
+    await charge.start(meterStart=5_000_000)
+    await charge.meter("5000400", -50)
+    await charge.meter("0", -40)
+    await charge.meter("5000900", -30)
+    await charge.stop(meterStop=5_001_000)
+
+    assert books.only_cdr.energy_wh == 1000
+    assert "dip_ignored" in books.only_cdr.flags
+    assert books.only_cdr.hold == ()
+
+
+async def test_sec11_a_first_and_only_register_of_megawatt_hours_is_held(charge, books):
+    await charge.start(meterStart=0)
+    await charge.stop(meterStop=10_000_000)
+
+    assert books.only_cdr.energy_wh == 0
+    assert "implausible_jump" in books.only_cdr.hold
+
+
+async def test_sec11_a_register_below_zero_is_no_baseline(charge, books):
+    await charge.start(meterStart=-5)
+    await charge.meter("1000", -30)
+    await charge.stop(meterStop=3000)
+
+    assert books.only_cdr.energy_wh == 2000
+    assert "begin_rejected" in books.only_cdr.flags

@@ -1,0 +1,585 @@
+"""ocpp-conformance 3.10: firmware, logs, security, device model, limits, reports."""
+
+import pytest
+
+from cpo.ocpp import validation
+from cpo.ocpp.adapter import DIALECTS
+from cpo.services.ports import StationDocument
+
+AT = "2026-06-01T10:00:00Z"
+
+
+def kept(backend, kind):
+    rows = backend.store.rows[StationDocument].values()
+    return {row.key: row.document for row in rows if row.kind == kind and row.station == "CP1"}
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+async def test_fw01_a_firmware_train_is_followed_to_its_end(backend, version):
+    charger = await backend.charger(version)
+    more = {} if version == "1.6" else {"requestId": 5}
+    for status in ("Downloading", "Downloaded", "Installing", "Downloading", "Installed"):
+        await charger.call("FirmwareStatusNotification", status=status, **more)
+
+    (job,) = kept(backend, "firmware-job").values()
+    assert job["finished"]
+    assert not job["failed"]
+    assert [step["status"] for step in job["history"]][-1] == "Installed"
+
+
+@pytest.mark.parametrize("status", ["DownloadFailed", "InstallationFailed"])
+async def test_fw01_a_failed_update_is_a_failed_job(backend, status):
+    charger = await backend.charger("1.6")
+    await charger.call("FirmwareStatusNotification", status=status)
+
+    assert kept(backend, "firmware-job")["current"]["failed"]
+
+
+async def test_fw02_a_boot_in_the_middle_leaves_the_job_going(backend):
+    charger = await backend.charger("2.0.1")
+    await charger.call("FirmwareStatusNotification", status="Installing", requestId=5)
+    await charger.boot()
+    await charger.call("FirmwareStatusNotification", status="Installed", requestId=5)
+
+    assert kept(backend, "firmware-job")["5"]["finished"]
+
+
+@pytest.mark.parametrize(
+    ("version", "action", "payload", "key"),
+    [
+        ("1.6", "GetDiagnostics", {"location": "ftp://user:secret@host/dir"}, "current"),
+        (
+            "2.0.1",
+            "GetLog",
+            {
+                "logType": "DiagnosticsLog",
+                "requestId": 9,
+                "log": {"remoteLocation": "https://user:secret@host/dir"},
+            },
+            "9",
+        ),
+    ],
+)
+async def test_fw03_fw04_fw05_a_log_job_is_kept_without_the_urls_secret(
+    backend, version, action, payload, key
+):
+    charger = await backend.charger(version)
+    charger.answers[action] = (
+        {"fileName": "log.txt"} if version == "1.6" else {"status": "Accepted"}
+    )
+    await backend.stations.link("CP1").call(action, payload)
+    await backend.notes.flush()
+
+    assert key in kept(backend, "log-job")
+    frames = [row for _, row in backend.store.log if type(row).__name__ == "Frame"]
+    assert not any("secret" in frame.payload for frame in frames)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+@pytest.mark.parametrize("name", ["TamperDetectionActivated", "SomethingOfOurOwn" + "x" * 60])
+async def test_fw06_any_security_event_is_kept(backend, version, name):
+    charger = await backend.charger(version)
+    await charger.call("SecurityEventNotification", type=name, timestamp=AT, techInfo="door")
+
+    (event,) = kept(backend, "security-event").values()
+    assert event["type"] == name
+    assert event["critical"] is (name == "TamperDetectionActivated")
+
+
+@pytest.mark.parametrize("status", ["InvalidSignature", "RevokedCertificate"])
+async def test_fw12_an_update_with_a_bad_signature_has_failed(backend, status):
+    charger = await backend.charger("1.6")
+    await charger.call("SignedFirmwareStatusNotification", status=status, requestId=3)
+
+    assert kept(backend, "firmware-job")["3"]["failed"]
+
+
+async def test_bo14_configuration_keys_are_variables_of_the_same_view(backend):
+    charger = await backend.charger("1.6")
+    charger.answers["GetConfiguration"] = {
+        "configurationKey": [
+            {"key": "HeartbeatInterval", "readonly": False, "value": "300"},
+            {"key": "AuthorizationKey", "readonly": False, "value": "very-secret"},
+        ],
+        "unknownKey": ["Nope"],
+    }
+    await backend.stations.link("CP1").call("GetConfiguration", {})
+    await backend.notes.flush()
+
+    variables = kept(backend, "variable")
+    assert variables["Configuration/HeartbeatInterval"]["attributes"] == [
+        {"type": "Actual", "value": "300", "mutability": "ReadWrite"}
+    ]
+    assert "very-secret" not in str(variables)
+
+
+async def test_sec13_passwords_are_masked_in_the_log(backend):
+    """SEC-13: neither on the way to the station nor back."""
+    charger = await backend.charger("1.6")
+    charger.answers["GetConfiguration"] = {
+        "configurationKey": [{"key": "AuthorizationKey", "readonly": False, "value": "back-secret"}]
+    }
+    link = backend.stations.link("CP1")
+    await link.call("ChangeConfiguration", {"key": "AuthorizationKey", "value": "out-secret"})
+    await link.call("GetConfiguration", {"key": ["AuthorizationKey"]})
+    await backend.notes.flush()
+
+    frames = [row for _, row in backend.store.log if type(row).__name__ == "Frame"]
+    text = " ".join(f"{frame.payload} {frame.answer}" for frame in frames)
+    assert "secret" not in text
+    assert "AuthorizationKey" in text
+
+
+async def test_bo15_a_changed_key_is_kept_only_when_it_was_taken(backend):
+    charger = await backend.charger("1.6")
+    link = backend.stations.link("CP1")
+    await link.call("ChangeConfiguration", {"key": "A", "value": "1"})
+    charger.answers["ChangeConfiguration"] = {"status": "Rejected"}
+    await link.call("ChangeConfiguration", {"key": "B", "value": "2"})
+
+    assert list(kept(backend, "variable")) == ["Configuration/A"]
+
+
+def report(request_id, seq, *, tbc, name="V"):
+    return {
+        "requestId": request_id,
+        "generatedAt": AT,
+        "seqNo": seq,
+        "tbc": tbc,
+        "reportData": [
+            {
+                "component": {"name": "C", "evse": {"id": 1, "connectorId": 2}},
+                "variable": {"name": f"{name}{seq}"},
+                "variableAttribute": [{"type": "Actual", "value": str(seq)}],
+            }
+        ],
+    }
+
+
+async def test_bo16_a_report_in_parts_is_joined(backend):
+    charger = await backend.charger("2.0.1")
+    for seq in range(3):
+        await charger.call("NotifyReport", **report(7, seq, tbc=seq < 2))
+
+    assert kept(backend, "report")["7"]["complete"]
+    assert set(kept(backend, "variable")) == {"C@1.2/V0", "C@1.2/V1", "C@1.2/V2"}
+
+
+async def test_bo16_a_part_that_is_missing_is_noticed_and_may_come_late(backend):
+    charger = await backend.charger("2.0.1")
+    await charger.call("NotifyReport", **report(7, 0, tbc=True))
+    await charger.call("NotifyReport", **report(7, 2, tbc=False))
+    assert kept(backend, "report")["7"]["missing"] == [1]
+
+    await charger.call("NotifyReport", **report(7, 1, tbc=True))
+    assert kept(backend, "report")["7"]["complete"]
+
+
+async def test_fw11_customer_information_is_joined(backend):
+    charger = await backend.charger("2.0.1")
+    for seq, text in enumerate(("one", "two")):
+        await charger.call(
+            "NotifyCustomerInformation",
+            data=text,
+            seqNo=seq,
+            tbc=seq == 0,
+            generatedAt=AT,
+            requestId=4,
+        )
+
+    assert kept(backend, "customer-information")["4"]["items"] == ["one", "two"]
+
+
+async def test_external_charging_limits_come_and_go(backend):
+    charger = await backend.charger("2.0.1")
+    await charger.call(
+        "NotifyChargingLimit", evseId=1, chargingLimit={"chargingLimitSource": "EMS"}
+    )
+    assert "EMS|1" in kept(backend, "charging-limit")
+
+    await charger.call("ClearedChargingLimit", evseId=1, chargingLimitSource="EMS")
+    assert kept(backend, "charging-limit") == {}
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_cm18_profiles_that_were_accepted_are_kept_until_cleared(backend, version):
+    await backend.charger(version)
+    link = backend.stations.link("CP1")
+    schedule = {
+        "chargingRateUnit": "A",
+        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 16.0}],
+    }
+    common = {
+        "stackLevel": 0,
+        "chargingProfilePurpose": "TxDefaultProfile",
+        "chargingProfileKind": "Absolute",
+    }
+    if version == "1.6":
+        profile = {"chargingProfileId": 3, **common, "chargingSchedule": schedule}
+        request = {"connectorId": 1, "csChargingProfiles": profile}
+    else:
+        profile = {"id": 3, **common, "chargingSchedule": [{"id": 1, **schedule}]}
+        request = {"evseId": 1, "chargingProfile": profile}
+    await link.call("SetChargingProfile", request)
+    assert kept(backend, "charging-profile")["3"]["evse_id"] == 1
+
+    await link.call(
+        "ClearChargingProfile", {"id": 3} if version == "1.6" else {"chargingProfileId": 3}
+    )
+    assert kept(backend, "charging-profile") == {}
+
+
+async def test_rp08_a_stream_of_21_is_opened_fed_and_closed_without_answers_to_sends(backend):
+    charger = await backend.charger("2.1")
+    params = {"interval": 1, "values": 5}
+    data = {"id": 11, "params": params, "variableMonitoringId": 1}
+    answer = await charger.call("OpenPeriodicEventStream", constantStreamData=data)
+    assert answer == {"status": "Accepted"}
+
+    await charger.raw_send(6, "s1", "NotifyPeriodicEventStream", {
+        "id": 11, "pending": 0, "basetime": AT, "data": [{"t": 0.5, "v": "230"}],
+    })  # fmt: skip
+    await charger.call("Heartbeat")
+    assert charger.strays == []
+    assert kept(backend, "event-stream-data")["11"]["data"][0]["v"] == "230"
+
+    await charger.call("ClosePeriodicEventStream", id=11)
+    assert kept(backend, "event-stream") == {}
+
+
+async def test_n07_n15_events_and_streams_tell_the_newest_value_of_a_variable(backend):
+    """Issue 5.1: what a station reports of a variable is what the device model shows."""
+    charger = await backend.charger("2.1")
+    await charger.call("NotifyReport", **report(1, 0, tbc=False))
+    name = {"component": {"name": "C"}, "variable": {"name": "V"}}
+    (key,) = kept(backend, "variable")
+    component, variable = key.split("/")
+    name = {"component": {"name": component}, "variable": {"name": variable}}
+
+    def value():
+        return kept(backend, "variable")[key]["attributes"][0]["value"]
+
+    event = {
+        "eventId": 1, "timestamp": AT, "trigger": "Alerting", "actualValue": "from an event",
+        "eventNotificationType": "CustomMonitor", **name,
+    }  # fmt: skip
+    await charger.call("NotifyEvent", generatedAt=AT, seqNo=0, eventData=[event])
+    assert value() == "from an event"
+    charger.answers["SetVariableMonitoring"] = {
+        "setMonitoringResult": [
+            {"id": 8, "status": "Accepted", "type": "Periodic", "severity": 5, **name}
+        ]
+    }
+    wanted = {"value": 1, "type": "Periodic", "severity": 5, **name}
+    link = backend.stations.link("CP1")
+    await link.call("SetVariableMonitoring", {"setMonitoringData": [wanted]})
+    stream = {"id": 3, "params": {"interval": 1, "values": 2}, "variableMonitoringId": 8}
+    await charger.call("OpenPeriodicEventStream", constantStreamData=stream)
+    for number in range(3):
+        await charger.raw_send(6, f"s{number}", "NotifyPeriodicEventStream", {
+            "id": 3, "pending": 0, "basetime": AT, "data": [{"t": number, "v": f"v{number}"}],
+        })  # fmt: skip
+    await charger.call("Heartbeat")
+
+    assert value() == "v2"
+    streamed = kept(backend, "event-stream-data")["3"]["values"]
+    assert [one["v"] for one in streamed] == ["v0", "v1", "v2"]
+
+
+async def test_21_what_stations_took_of_der_controls_and_tariffs_is_kept_until_cleared(backend):
+    """Issue 5.1: SetDERControl, SetDefaultTariff, GetTariffs and what clears them."""
+    charger = await backend.charger("2.1")
+    link = backend.stations.link("CP1")
+    der = {"isDefault": True, "controlId": "c1", "controlType": "Gradients"}
+    await link.call("SetDERControl", der)
+    tariff = {"tariffId": "T1", "currency": "EUR"}
+    await link.call("SetDefaultTariff", {"evseId": 0, "tariff": tariff})
+    charger.answers["GetTariffs"] = {
+        "status": "Accepted",
+        "tariffAssignments": [{"tariffId": "T1", "tariffKind": "DefaultTariff"}],
+    }
+    await link.call("GetTariffs", {"evseId": 0})
+    assert kept(backend, "der-setting")["c1"]["controlType"] == "Gradients"
+    assert kept(backend, "default-tariff")["0"]["tariff"] == tariff
+    assert list(kept(backend, "tariff-assignment")) == ["DefaultTariff|T1"]
+
+    await link.call("ClearDERControl", {"isDefault": True, "controlId": "c1"})
+    charger.answers["ClearTariffs"] = {
+        "clearTariffsResult": [{"tariffId": "T1", "status": "Accepted"}]
+    }
+    await link.call("ClearTariffs", {"tariffIds": ["T1"]})
+    charger.answers["GetTariffs"] = {"status": "NoTariff"}
+    await link.call("GetTariffs", {"evseId": 0})
+    for kind in ("der-setting", "default-tariff", "tariff-assignment"):
+        assert kept(backend, kind) == {}
+
+
+SAMPLES = {
+    "BatterySwap": {
+        "batteryData": [{"evseId": 1, "serialNumber": "B", "soC": 50, "soH": 99}],
+        "eventType": "BatteryIn",
+        "idToken": {"idToken": "TAG", "type": "Central"},
+        "requestId": 1,
+    },
+    "NotifyDERAlarm": {"controlType": "FreqDroop", "timestamp": AT},
+    "NotifyDERStartStop": {"controlId": "c1", "started": True, "timestamp": AT},
+    "NotifyPriorityCharging": {"transactionId": "t", "activated": True},
+    "NotifySettlement": {
+        "pspRef": "p",
+        "status": "Settled",
+        "settlementAmount": 12.5,
+        "settlementTime": AT,
+    },
+    "NotifyWebPaymentStarted": {"evseId": 1, "timeout": 60},
+    "PullDynamicScheduleUpdate": {"chargingProfileId": 1},
+    "ReportDERControl": {"requestId": 1},
+    "VatNumberValidation": {"vatNumber": "NL1"},
+    "GetCertificateChainStatus": {
+        "certificateStatusRequests": [
+            {
+                "certificateHashData": {
+                    "hashAlgorithm": "SHA256",
+                    "issuerNameHash": "a",
+                    "issuerKeyHash": "b",
+                    "serialNumber": "1",
+                },
+                "source": "OCSP",
+                "urls": ["http://internal.example/"],
+            }
+        ]
+    },
+    "GetCertificateStatus": {
+        "ocspRequestData": {
+            "hashAlgorithm": "SHA256",
+            "issuerNameHash": "a",
+            "issuerKeyHash": "b",
+            "serialNumber": "1",
+            "responderURL": "http://internal.example/",
+        }
+    },
+    "Get15118EVCertificate": {
+        "iso15118SchemaVersion": "x",
+        "action": "Install",
+        "exiRequest": "e",
+    },
+    "NotifyEVChargingNeeds": {
+        "evseId": 1,
+        "chargingNeeds": {"requestedEnergyTransfer": "DC"},
+    },
+    "NotifyEVChargingSchedule": {
+        "timeBase": AT,
+        "evseId": 1,
+        "chargingSchedule": {
+            "id": 1,
+            "chargingRateUnit": "W",
+            "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 11000}],
+        },
+    },
+    "ReservationStatusUpdate": {"reservationId": 1, "reservationUpdateStatus": "Expired"},
+    "NotifyDisplayMessages": {"requestId": 1},
+    "NotifyMonitoringReport": {"requestId": 1, "seqNo": 0, "generatedAt": AT},
+    "PublishFirmwareStatusNotification": {"status": "Published", "requestId": 1},
+    "LogStatusNotification": {"status": "Uploaded", "requestId": 1},
+    "ReportChargingProfiles": {
+        "requestId": 1,
+        "chargingLimitSource": "CSO",
+        "evseId": 1,
+        "chargingProfile": [
+            {
+                "id": 1,
+                "stackLevel": 0,
+                "chargingProfilePurpose": "TxProfile",
+                "chargingProfileKind": "Absolute",
+                "chargingSchedule": [
+                    {
+                        "id": 1,
+                        "chargingRateUnit": "W",
+                        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 11000}],
+                    }
+                ],
+            }
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("action", sorted(SAMPLES))
+async def test_every_further_report_of_21_is_taken_and_answered_by_the_schema(backend, action):
+    charger = await backend.charger("2.1")
+
+    answer = await charger.call(action, **SAMPLES[action])
+
+    validation.check("2.1", action, answer, response=True)
+
+
+@pytest.mark.parametrize(("version", "count"), [("1.6", 14), ("2.0.1", 25), ("2.1", 37)])
+def test_every_message_that_stations_send_has_a_handler(version, count):
+    """1.6 has 14 requests from stations, 2.0.1 has 25, 2.1 has 37 and one SEND."""
+    handlers = set(DIALECTS[version].handlers)
+
+    assert handlers <= validation.actions(version)
+    assert len(handlers - {"NotifyPeriodicEventStream"}) == count
+
+
+def certificate_request(name, *, bits=256):
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.x509.oid import NameOID
+
+    key = (
+        ec.generate_private_key(ec.SECP256R1())
+        if bits == 256
+        else rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    )
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return csr.public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.fixture
+def authority_files(tmp_path):
+    import trustme
+
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    certificate, key = tmp_path / "ca.pem", tmp_path / "ca.key"
+    authority.cert_pem.write_to_path(str(certificate))
+    authority.private_key_pem.write_to_path(str(key))
+    return {"authority_certificate": certificate, "authority_key": key}
+
+
+@pytest.fixture
+async def signing(open_backend, authority_files):
+    backend = await open_backend(tls=authority_files)
+    await backend.register("CP1")
+    return backend
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+async def test_fw07_a_request_for_itself_is_signed_and_delivered(signing, version):
+    from cryptography import x509
+
+    charger = await signing.charger(version)
+    answer = await charger.call("SignCertificate", csr=certificate_request("CP1"))
+    assert answer == {"status": "Accepted"}
+    await signing.until(lambda: "current" in kept(signing, "station-certificate"))
+
+    action, payload = charger.asked[-1]
+    certificate = x509.load_pem_x509_certificate(payload["certificateChain"].encode())
+    assert action == "CertificateSigned"
+    assert certificate.subject.rfc4514_string() == "CN=CP1"
+    assert kept(signing, "station-certificate")["current"]["status"] == "Accepted"
+
+
+@pytest.mark.parametrize(
+    "csr",
+    [
+        pytest.param("garbage", id="garbage"),
+        pytest.param(certificate_request("CP2"), id="another station"),
+        pytest.param(certificate_request("CP1", bits=1024), id="weak key"),
+    ],
+)
+async def test_fw07_sec18_requests_that_are_not_its_own_or_weak_are_rejected(signing, csr):
+    charger = await signing.charger("2.0.1")
+
+    assert await charger.call("SignCertificate", csr=csr) == {"status": "Rejected"}
+    assert charger.asked == []
+
+
+@pytest.mark.parametrize("kind", ["V2GCertificate", "V2G20Certificate"])
+async def test_fw07_a_certificate_for_cars_is_signed_by_the_v2g_authority(
+    open_backend, tmp_path, authority_files, kind
+):
+    """A02, M: for the EVSE's id too; the one it shows to us stays as it is."""
+    import trustme
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    v2g = trustme.CA(key_type=trustme.KeyType.ECDSA, organization_name="V2G")
+    v2g.cert_pem.write_to_path(str(tmp_path / "v2g.pem"))
+    v2g.private_key_pem.write_to_path(str(tmp_path / "v2g.key"))
+    backend = await open_backend(
+        tls={
+            **authority_files,
+            "v2g_authority_certificate": tmp_path / "v2g.pem",
+            "v2g_authority_key": tmp_path / "v2g.key",
+        }
+    )
+    await backend.site("CP1")
+    await backend.register("CP1")
+    (evse_id,) = backend.stations.evse_names("CP1")
+    charger = await backend.charger("2.1")
+    answer = await charger.call(
+        "SignCertificate", csr=certificate_request(evse_id), certificateType=kind
+    )
+    assert answer == {"status": "Accepted"}
+    await backend.until(lambda: kind in kept(backend, "station-certificate"))
+
+    _, payload = charger.asked[-1]
+    leaf, issuer = x509.load_pem_x509_certificates(payload["certificateChain"].encode())
+    leaf.verify_directly_issued_by(issuer)
+    usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert payload["certificateType"] == kind
+    assert ExtendedKeyUsageOID.SERVER_AUTH in usage
+    assert "V2G" in issuer.subject.rfc4514_string()
+    refused = await charger.call("SignCertificate", csr=certificate_request(evse_id))
+    assert refused == {"status": "Rejected"}
+
+
+async def test_fw07_a_certificate_that_the_station_refuses_takes_no_place(signing):
+    charger = await signing.charger("2.0.1")
+    await charger.call("SignCertificate", csr=certificate_request("CP1"))
+    await signing.until(lambda: "current" in kept(signing, "station-certificate"))
+    before = kept(signing, "station-certificate")["current"]
+    charger.answers["CertificateSigned"] = {"status": "Rejected"}
+    await charger.call("SignCertificate", csr=certificate_request("CP1"))
+    await signing.until(lambda: len(kept(signing, "station-certificate")) == 2)
+
+    assert kept(signing, "station-certificate")["current"] == before
+
+
+async def test_fw07_without_an_authority_nothing_is_signed(backend, version):
+    charger = await backend.charger(version)
+
+    answer = await charger.call("SignCertificate", csr=certificate_request("CP1"))
+
+    assert answer == {"status": "Rejected"}
+
+
+ROOT = {
+    "hashAlgorithm": "SHA256",
+    "issuerNameHash": "aa",
+    "issuerKeyHash": "bb",
+    "serialNumber": "01",
+}
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_fw08_the_last_root_that_a_station_knows_us_by_is_not_deleted(backend, version):
+    from cpo.errors import Invalid
+
+    charger = await backend.charger(version)
+    link = backend.stations.link("CP1")
+    second = {**ROOT, "serialNumber": "02"}
+
+    def installed(*certificates):
+        if version == "1.6":
+            return {"status": "Accepted", "certificateHashData": list(certificates)}
+        return {
+            "status": "Accepted",
+            "certificateHashDataChain": [
+                {"certificateType": "CSMSRootCertificate", "certificateHashData": hashes}
+                for hashes in certificates
+            ],
+        }
+
+    kind = "CentralSystemRootCertificate" if version == "1.6" else ["CSMSRootCertificate"]
+    charger.answers["GetInstalledCertificateIds"] = installed(ROOT, second)
+    await link.call("GetInstalledCertificateIds", {"certificateType": kind})
+    answer = await link.call("DeleteCertificate", {"certificateHashData": second})
+    assert answer == {"status": "Accepted"}
+
+    charger.answers["GetInstalledCertificateIds"] = installed(ROOT)
+    await link.call("GetInstalledCertificateIds", {"certificateType": kind})
+    with pytest.raises(Invalid):
+        await link.call("DeleteCertificate", {"certificateHashData": ROOT})

@@ -1,0 +1,382 @@
+"""ocpp-conformance section 5: security profiles, TLS, limits, as a charger and a stranger see them."""
+
+import asyncio
+import contextlib
+import ssl
+
+import pytest
+import trustme
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.headers import build_authorization_basic
+
+from cpo.ocpp.tls import Renewal, TlsFiles, reload, server_context
+from tests.ocpp.conftest import PASSWORD
+
+FOUR_SUITES = [
+    ("ECDHE-ECDSA-AES128-GCM-SHA256", "ec"),
+    ("ECDHE-ECDSA-AES256-GCM-SHA384", "ec"),
+    ("AES128-GCM-SHA256", "rsa"),
+    ("AES256-GCM-SHA384", "rsa"),
+]
+
+
+class Pki:
+    """A CA for the server, a CA for charge points, and files of both kinds of keys."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.server_ca = trustme.CA(key_type=trustme.KeyType.RSA)
+        self.client_ca = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        self.server_ca.cert_pem.write_to_path(str(folder / "server-ca.pem"))
+        self.client_ca.cert_pem.write_to_path(str(folder / "client-ca.pem"))
+        pairs = [self.pair(kind) for kind in (trustme.KeyType.ECDSA, trustme.KeyType.RSA)]
+        self.files = TlsFiles(
+            certificate=pairs[0][0],
+            key=pairs[0][1],
+            client_ca=folder / "client-ca.pem",
+            more=(pairs[1],),
+        )
+
+    def pair(self, kind, name="localhost"):
+        issued = self.server_ca.issue_cert(name, "127.0.0.1", key_type=kind)
+        chain = self.folder / f"{kind.name}-{name}.pem"
+        key = self.folder / f"{kind.name}-{name}.key"
+        issued.private_key_pem.write_to_path(str(key))
+        chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        return chain, key
+
+    def client(self, *, name=None, authority=None, maximum=None, ciphers=None, minimum=None):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.folder / "server-ca.pem")
+        if name is not None:
+            certificate = (authority or self.client_ca).issue_cert(common_name=name)
+            certificate.configure_cert(context)
+        if ciphers is not None:
+            context.set_ciphers(ciphers)
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        if maximum is not None:
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            context.maximum_version = maximum
+        return context
+
+
+@pytest.fixture
+def pki(tmp_path):
+    return Pki(tmp_path)
+
+
+@pytest.fixture
+async def secure(open_backend, pki):
+    backend = await open_backend(context=server_context(pki.files))
+    await backend.register("CP1", security_profile=2)
+    return backend
+
+
+async def enter(backend, context, identity="CP1", *, user="CP1", password=PASSWORD, scheme="wss"):
+    headers = {"Authorization": build_authorization_basic(user, password)} if user else {}
+    return await connect(
+        f"{scheme}://127.0.0.1:{backend.port}/ocpp/{identity}",
+        ssl=context,
+        subprotocols=["ocpp1.6"],
+        additional_headers=headers,
+        proxy=None,
+        ping_interval=None,
+    )
+
+
+async def refused(*args, **options):
+    with pytest.raises(InvalidStatus) as caught:
+        await enter(*args, **options)
+    return caught.value.response.status_code
+
+
+async def test_a02_profile_2_is_basic_auth_inside_tls(secure, pki):
+    socket = await enter(secure, pki.client())
+    assert secure.server.online == 1
+    await socket.close()
+
+    assert await refused(secure, pki.client(), password="x" * 16) == 401
+    assert await refused(secure, pki.client(), user=None) == 401
+    assert await refused(secure, pki.client(), user="CP2") == 401
+
+
+@pytest.mark.parametrize(("cipher", "kind"), FOUR_SUITES)
+async def test_s8_086_the_four_suites_of_the_certification_are_spoken(secure, pki, cipher, kind):
+    socket = await enter(secure, pki.client(ciphers=f"{cipher}:@SECLEVEL=0"))
+
+    assert socket.transport.get_extra_info("cipher")[0] == cipher
+    await socket.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_sec16_old_versions_of_tls_are_refused(secure, pki, version):
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await enter(secure, pki.client(maximum=version))
+
+
+async def test_a03_profile_3_is_a_certificate_of_ones_own_name(secure, pki):
+    await secure.register("CP1", security_profile=3)
+    socket = await enter(secure, pki.client(name="CP1"), user=None)
+
+    assert secure.server.online == 1
+    await socket.close()
+
+
+async def test_sec17_sec18_a_certificate_of_another_station_is_refused(secure, pki):
+    await secure.register("CP1", security_profile=3)
+
+    assert await refused(secure, pki.client(name="CP2"), user=None) == 401
+
+
+async def test_sec17_a_certificate_of_a_foreign_ca_is_refused(secure, pki):
+    await secure.register("CP1", security_profile=3)
+    foreign = trustme.CA()
+
+    with pytest.raises((ssl.SSLError, ConnectionError, InvalidHandshake)):
+        await enter(secure, pki.client(name="CP1", authority=foreign), user=None)
+    assert secure.server.online == 0
+
+
+async def test_s5_sec17_a_station_of_profile_3_cannot_come_with_a_password(secure, pki):
+    await secure.register("CP1", security_profile=3)
+
+    assert await refused(secure, pki.client()) == 401
+
+
+async def test_fw10_s5_a_station_of_profile_2_cannot_come_without_tls(open_backend):
+    backend = await open_backend()
+    await backend.register("CP1", security_profile=2)
+
+    assert await refused(backend, None, scheme="ws") == 401
+
+
+async def test_the_lowest_profile_for_all_is_a_setting(open_backend):
+    backend = await open_backend(min_security_profile=1)
+    await backend.register("CP1", security_profile=0, allow_without_password=True)
+
+    assert await refused(backend, None, user=None, scheme="ws") == 401
+
+
+async def test_certificates_are_renewed_without_a_restart(open_backend, pki):
+    context = server_context(pki.files)
+    backend = await open_backend(context=context)
+    await backend.register("CP1", security_profile=2)
+    client = pki.client(ciphers="ECDHE-ECDSA-AES128-GCM-SHA256")
+    before = await enter(backend, client)
+    first = before.transport.get_extra_info("ssl_object").getpeercert()["serialNumber"]
+    renewed = pki.pair(trustme.KeyType.ECDSA, "renewed")
+    reload(context, TlsFiles(certificate=renewed[0], key=renewed[1]))
+
+    after = await enter(backend, client)
+    second = after.transport.get_extra_info("ssl_object").getpeercert()["serialNumber"]
+    assert first != second
+    await before.close()
+    await after.close()
+
+
+async def test_sec17_a_revoked_certificate_is_refused(open_backend, pki, tmp_path):
+    """S8: by the revocation list of the CA; another of the same CA still gets in."""
+    import datetime as dt
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    now = dt.datetime.now(dt.UTC)
+    good, bad = (pki.client_ca.issue_cert(common_name="CP1") for _ in range(2))
+    revoked = x509.load_pem_x509_certificate(bad.cert_chain_pems[0].bytes())
+    key = serialization.load_pem_private_key(pki.client_ca.private_key_pem.bytes(), None)
+    issuer = x509.load_pem_x509_certificate(pki.client_ca.cert_pem.bytes())
+    entry = (
+        x509.RevokedCertificateBuilder()
+        .serial_number(revoked.serial_number)
+        .revocation_date(now - dt.timedelta(hours=1))
+        .build()
+    )
+    crl = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(now - dt.timedelta(hours=1))
+        .next_update(now + dt.timedelta(days=1))
+        .add_revoked_certificate(entry)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "clients.crl"
+    file.write_bytes(crl.public_bytes(serialization.Encoding.PEM))
+    files = TlsFiles(
+        certificate=pki.files.certificate,
+        key=pki.files.key,
+        client_ca=pki.files.client_ca,
+        client_crl=file,
+    )
+    backend = await open_backend(context=server_context(files))
+    await backend.register("CP1", security_profile=3)
+
+    contexts = []
+    for issued in (good, bad):
+        context = pki.client()
+        issued.configure_cert(context)
+        contexts.append(context)
+    socket = await enter(backend, contexts[0], user=None)
+    await socket.close()
+    with pytest.raises((ssl.SSLError, ConnectionError, InvalidHandshake)):
+        await enter(backend, contexts[1], user=None)
+
+
+async def test_certificates_are_read_again_when_their_files_have_changed(pki, tmp_path):
+    """A renewal that is half written changes nothing, the whole one is used."""
+    chain, key = tmp_path / "served.pem", tmp_path / "served.key"
+    old, new = pki.pair(trustme.KeyType.ECDSA, "old"), pki.pair(trustme.KeyType.ECDSA, "new")
+    chain.write_bytes(old[0].read_bytes())
+    key.write_bytes(old[1].read_bytes())
+    files = TlsFiles(certificate=chain, key=key)
+    context = server_context(files)
+    renewal = Renewal(context, files)
+
+    async def served():
+        server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=pki.client())
+        names = writer.get_extra_info("ssl_object").getpeercert()["subjectAltName"]
+        writer.close()
+        server.close()
+        return names[0][1]
+
+    assert await served() == "old"
+    chain.write_bytes(new[0].read_bytes())
+    await renewal.sweep()
+    assert await served() == "old"
+    key.write_bytes(new[1].read_bytes())
+    await renewal.sweep()
+    assert await served() == "new"
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_fw10_083_a19_a_raised_profile_is_the_floor_once_the_station_used_it(
+    open_backend, pki, version
+):
+    """And never lowered by a call: nothing is locked out by a raise that did not work."""
+    from cpo.errors import Invalid
+
+    backend = await open_backend(context=server_context(pki.files))
+    await backend.register("CP1", security_profile=0)
+    await backend.charger_over_tls(version, pki.client())
+    link = backend.stations.link("CP1")
+
+    def raised_to(profile):
+        if version == "1.6":
+            return "ChangeConfiguration", {"key": "SecurityProfile", "value": str(profile)}
+        connection = {
+            "ocppVersion": "OCPP20",
+            "ocppTransport": "JSON",
+            "ocppCsmsUrl": "wss://csms.example/ocpp",
+            "messageTimeout": 30,
+            "securityProfile": profile,
+            "ocppInterface": "Wired0",
+        }
+        return "SetNetworkProfile", {"configurationSlot": 1, "connectionData": connection}
+
+    await link.call(*raised_to(2))
+    assert backend.stations.find("CP1").security_profile == 0
+    await backend.charger_over_tls(version, pki.client())
+    await backend.until(lambda: backend.stations.find("CP1").security_profile == 2)
+
+    assert backend.stations.find("CP1").security_profile_asked is None
+    with pytest.raises(Invalid):
+        await backend.stations.link("CP1").call(*raised_to(1))
+
+
+async def test_sec01_sec02_strangers_are_refused_before_the_upgrade(backend):
+    assert await refused(backend, None, user=None, scheme="ws") == 401
+    assert await refused(backend, None, user="CP2", scheme="ws") == 401
+    assert await refused(backend, None, "NOBODY", user="NOBODY", scheme="ws") == 401
+
+
+async def test_sec05_a_thousand_guesses_are_slowed_and_the_charger_gets_in(backend):
+    statuses = [
+        await refused(backend, None, password=f"guess-number-{n:04}", scheme="ws")
+        for n in range(100)
+    ]
+
+    assert statuses.count(401) <= 11
+    assert set(statuses) == {401, 429}
+    charger = await backend.charger("1.6")
+    assert "currentTime" in await charger.call("Heartbeat")
+
+
+async def test_sec07_slow_handshakes_do_not_disturb_live_stations(open_backend):
+    backend = await open_backend(handshake_timeout=0.3)
+    await backend.register("CP1")
+    charger = await backend.charger("1.6")
+    slow = [await asyncio.open_connection("127.0.0.1", backend.port) for _ in range(100)]
+    for _, writer in slow:
+        writer.write(b"GET /ocpp/CP1 HTTP/1.1\r\nHost:")
+    assert "currentTime" in await charger.call("Heartbeat")
+
+    for reader, writer in slow:
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+    assert "currentTime" in await charger.call("Heartbeat")
+
+
+@pytest.mark.parametrize(
+    "text", ["<img src=x onerror=alert(1)>", "a\r\nInjected: x", "\x1b[31mred", "=cmd()", "\u202e"]
+)
+async def test_sec12_s10_hostile_texts_are_data(backend, version, text):
+    charger = await backend.charger(version, boot=False)
+    if version == "1.6":
+        answer = await charger.call(
+            "BootNotification", chargePointVendor=text, chargePointModel=text
+        )
+    else:
+        answer = await charger.call(
+            "BootNotification",
+            reason="PowerUp",
+            chargingStation={"vendorName": text, "model": text},
+        )
+
+    assert answer["status"] == "Accepted"
+    assert backend.stations.find("CP1").boot.vendor == text
+
+
+async def test_sec19_no_url_of_a_charger_is_ever_fetched(backend):
+    """Nothing here opens a connection: a server that must not be asked hears nothing."""
+    asked = []
+    server = await asyncio.start_server(lambda r, w: asked.append(1), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    charger = await backend.charger("2.0.1")
+    await charger.call(
+        "GetCertificateStatus",
+        ocspRequestData={
+            "hashAlgorithm": "SHA256",
+            "issuerNameHash": "a",
+            "issuerKeyHash": "b",
+            "serialNumber": "1",
+            "responderURL": url,
+        },
+    )
+    await charger.call("DataTransfer", vendorId="x", data=url)
+    server.close()
+
+    assert asked == []
+
+
+async def test_sec20_errors_tell_nothing_of_the_inside(backend, version):
+    charger = await backend.charger(version)
+
+    answer = await charger.frame(2, "x", "StatusNotification", {"connectorId": "<secret>"})
+
+    assert "<secret>" not in str(answer)
+    assert "Traceback" not in str(answer)
+
+
+async def test_handshakes_and_messages_are_counted(backend):
+    charger = await backend.charger("1.6")
+    await charger.error("Nonsense")
+
+    assert backend.metrics.ocpp_handshakes.value("accepted") == 1
+    assert backend.metrics.ocpp_messages.value("1.6", "in", "BootNotification", "result") == 1
+    assert backend.metrics.ocpp_messages.value("1.6", "in", "other", "error") == 1

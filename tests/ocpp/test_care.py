@@ -1,0 +1,189 @@
+"""What stations are asked once they are there, and passwords that change under way."""
+
+import pytest
+
+from cpo.errors import StationTimeout
+from cpo.services.ports import StationDocument
+from tests.ocpp.conftest import PASSWORD
+
+NEW = "a-new-password-0"
+CHANGE = {
+    "1.6": ("ChangeConfiguration", {"key": "AuthorizationKey", "value": NEW}),
+    "2.0.1": (
+        "SetVariables",
+        {
+            "setVariableData": [
+                {
+                    "component": {"name": "SecurityCtrlr"},
+                    "variable": {"name": "BasicAuthPassword"},
+                    "attributeValue": NEW,
+                }
+            ]
+        },
+    ),
+}
+
+
+def answer(version, status):
+    if version == "1.6":
+        return {"status": status}
+    return {
+        "setVariableResult": [
+            {
+                "attributeStatus": status,
+                "component": {"name": "SecurityCtrlr"},
+                "variable": {"name": "BasicAuthPassword"},
+            }
+        ]
+    }
+
+
+@pytest.fixture
+async def caring(open_backend):
+    backend = await open_backend(refresh_delay=0.05)
+    await backend.site("CP1")
+    await backend.register("CP1")
+    return backend
+
+
+@pytest.mark.parametrize(
+    ("version", "action"), [("1.6", "GetConfiguration"), ("2.0.1", "GetBaseReport")]
+)
+async def test_bo14_bo16_q12_after_its_first_boot_a_station_is_asked_for_its_inventory(
+    caring, version, action
+):
+    known = {"configurationKey": [{"key": "A", "readonly": False, "value": "1"}]}
+    charger = await caring.charger(version, answers={"GetConfiguration": known})
+    await caring.until(lambda: bool(charger.asked))
+
+    assert charger.asked[0][0] == action
+    if version == "1.6":
+        await caring.until(lambda: bool(caring.store.rows[StationDocument]))
+        again = await caring.charger(version, answers=charger.answers)
+        await caring.until(lambda: len(caring.chargers) == 2)
+        assert again.asked == []
+
+
+async def test_bo09_q11_nothing_is_asked_before_the_boot_was_answered(caring):
+    charger = await caring.charger("1.6", boot=False)
+    await charger.boot()
+    # On a slow machine the boot may take so long that it is asked for.
+    asked_to = {payload.get("requestedMessage") for _, payload in charger.asked}
+    assert asked_to <= {"BootNotification"}
+
+
+async def test_st11_q13_lost_statuses_are_asked_for_after_a_reconnect_without_boot(caring):
+    charger = await caring.charger("1.6")
+    for connector in (0, 1, 2):
+        await charger.call(
+            "StatusNotification", connectorId=connector, errorCode="NoError", status="Available"
+        )
+    await charger.close()
+    charger = await caring.charger("1.6", boot=False)
+    await caring.until(lambda: len(charger.asked) >= 2)
+
+    assert charger.asked == [
+        ("TriggerMessage", {"requestedMessage": "StatusNotification", "connectorId": 1}),
+        ("TriggerMessage", {"requestedMessage": "StatusNotification", "connectorId": 2}),
+    ]
+
+
+async def test_bo07_q14_a_station_that_never_booted_is_asked_to_once(caring):
+    rejects = {"TriggerMessage": {"status": "Rejected"}}
+    charger = await caring.charger("2.0.1", boot=False, answers=rejects)
+    await caring.until(lambda: bool(charger.asked))
+
+    assert charger.asked == [("TriggerMessage", {"requestedMessage": "BootNotification"})]
+    assert "currentTime" in await charger.call("Heartbeat")
+
+
+async def test_silence_to_such_questions_is_not_held_against_a_station(caring):
+    charger = await caring.charger("1.6", boot=False)
+    charger.silent = True
+    link = caring.stations.link("CP1")
+    for _ in range(4):
+        with pytest.raises(StationTimeout):
+            await link.call("ClearCache", {}, timeout=0.01, forgive_silence=True)
+
+    assert "currentTime" in await charger.call("Heartbeat")
+
+
+async def reach(backend, password):
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import InvalidStatus
+    from websockets.headers import build_authorization_basic
+
+    try:
+        async with connect(
+            f"ws://127.0.0.1:{backend.port}/ocpp/CP1",
+            subprotocols=["ocpp1.6"],
+            additional_headers={"Authorization": build_authorization_basic("CP1", password)},
+            proxy=None,
+        ):
+            return True
+    except InvalidStatus:
+        return False
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_fw09_a09_a_new_password_counts_and_ends_the_old_one_once_used(backend, version):
+    charger = await backend.charger(version)
+    action, payload = CHANGE[version]
+    charger.answers[action] = answer(version, "Accepted")
+    await backend.stations.link("CP1").call(action, payload)
+
+    assert await reach(backend, PASSWORD)
+    assert await reach(backend, NEW)
+    await backend.until(lambda: backend.stations.find("CP1").previous_password_hash is None)
+    assert not await reach(backend, PASSWORD)
+    assert await reach(backend, NEW)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_fw09_a10_a_refused_password_leaves_the_old_one(backend, version):
+    charger = await backend.charger(version)
+    action, payload = CHANGE[version]
+    charger.answers[action] = answer(version, "Rejected")
+    await backend.stations.link("CP1").call(action, payload)
+
+    assert not await reach(backend, NEW)
+    assert await reach(backend, PASSWORD)
+
+
+async def test_sec15_when_the_answer_is_lost_both_passwords_count(backend):
+    charger = await backend.charger("1.6")
+    charger.silent = True
+    action, payload = CHANGE["1.6"]
+    with pytest.raises(StationTimeout):
+        await backend.stations.link("CP1").call(action, payload, timeout=0.02)
+
+    assert await reach(backend, PASSWORD)
+    assert await reach(backend, NEW)
+
+
+@pytest.mark.parametrize(
+    ("answer_", "open_after"),
+    [
+        ({"ongoingIndicator": False, "messagesInQueue": False}, False),
+        ({"ongoingIndicator": False, "messagesInQueue": True}, True),
+        ({"ongoingIndicator": True, "messagesInQueue": False}, True),
+        ({"messagesInQueue": False}, True),
+    ],
+)
+async def test_tx20_18_tx20_19_after_a_boot_open_transactions_are_asked_about(
+    caring, answer_, open_after
+):
+    from tests.ocpp.conftest import Charge201
+
+    caring.partner()
+    await caring.token("TAG")
+    charger = await caring.charger("2.0.1")
+    await Charge201(caring, charger).start()
+    await charger.close()
+    charger = await caring.charger("2.0.1", answers={"GetTransactionStatus": answer_})
+    asked = ("GetTransactionStatus", {"transactionId": "tx-1"})
+    await caring.until(lambda: asked in charger.asked)
+    await caring.until(lambda: any(action == "GetBaseReport" for action, _ in charger.asked))
+
+    (transaction,) = caring.memory.stations["CP1"].transactions.values()
+    assert transaction.open is open_after
