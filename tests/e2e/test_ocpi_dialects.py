@@ -1,0 +1,125 @@
+"""Partners with habits of their own, in each version: everything arrives all the same."""
+
+import asyncio
+
+import pytest
+from waiting import until
+
+from chargers_sim.emsp import Dialect
+from chargers_sim.emsp.invariants import journal_breaches
+from tests.e2e.conftest import double, joined, new_site, uid
+from tests.e2e.test_ocpi_charging import charge, of
+from tests.support.cpo_process import CpoProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+HABITS = [
+    pytest.param({"trailing_slash": True}, id="URL-1 slash at the end"),
+    pytest.param({"list_for_object": True}, id="a list for one object"),
+    pytest.param({"omit_data": True}, id="TRANS-15 and TRANS-19 empty answers"),
+    pytest.param({"total": "wrong", "page_size": 2}, id="PAG-6 wrong total"),
+    pytest.param({"total": "missing", "page_size": 2}, id="PAG-6 no total"),
+    pytest.param({"link": "same", "page_size": 2}, id="PAG-6 link to itself"),
+    pytest.param({"link": "relative", "page_size": 2}, id="relative link"),
+    pytest.param({"cdr_location": "relative"}, id="URL-4 relative Location"),
+    pytest.param({"cdr_location": "missing"}, id="CDR-2 no Location"),
+    pytest.param({"duplicate_cdr": "refuse"}, id="CDR-19 duplicates refused"),
+    pytest.param({"dates": "offset"}, id="TRANS-22 times with offset"),
+    pytest.param({"dates": "none"}, id="TRANS-22 times without designator"),
+    pytest.param({"lower_case": True}, id="TRANS-21 lower case ids"),
+    pytest.param({"refuse_invalid": True}, id="TRANS-20 strict receiver"),
+    pytest.param({"unknown_token": "404"}, id="TOK-22 unknown is 404"),
+    pytest.param({"unknown_token": "2004"}, id="TOK-22 unknown is 2004"),
+]
+
+
+@pytest.mark.parametrize("habit", HABITS)
+@pytest.mark.parametrize("version", ["2.1.1", "2.2.1"])
+async def test_a_charge_is_delivered_to_a_partner_with_habits(cpo, version, habit):
+    async with double(version, dialect=Dialect.read(habit)) as emsp:
+        partner = await joined(cpo, emsp, by_us=version == "2.1.1")
+        await emsp.send_token({"uid": uid(emsp)})
+        site = await new_site(cpo)
+        emsp.fail("apply-then-reset", module="cdrs")
+        async with site.charger() as charger:
+            await charger.boot()
+            assert await charger.ask("04NOBODYKNOWS") == "Invalid"
+        await charge(site, uid(emsp))
+        await emsp.wait_until(lambda: of(emsp.cdrs, site))
+        await emsp.wait_for_evse(site.evse, status="AVAILABLE")
+
+        async def all_heard():
+            return not (await cpo.api("GET", f"/partners/{partner}/backlog"))["items"]
+
+        await until(all_heard)
+
+        assert [s["status"] for s in of(emsp.sessions, site)] == ["COMPLETED"]
+        assert [str(breach) for breach in journal_breaches(emsp.journal.exchanges)] == []
+        assert [str(violation) for violation in emsp.violations] == []
+        await cpo.api("DELETE", f"/partners/{partner}")
+
+
+async def test_the_books_of_a_partner_are_compared_and_repaired(cpo, emsp):
+    """LOC-33 and PUSH-13: what it lost or changed is found and sent again."""
+    site = await new_site(cpo)
+    await emsp.wait_until(lambda: emsp.locations.get(site.location))
+    await emsp.wait_until(lambda: emsp.tariffs.get(site.tariff))
+    partner = await partner_of(cpo, emsp)
+    emsp.books.locations.drop(("NL", "CPO"), site.location)
+    emsp.tariffs[site.tariff]["currency"] = "SEK"
+
+    await cpo.api("POST", f"/partners/{partner}/reconcile", {"repair": True})
+
+    await emsp.wait_until(lambda: emsp.locations.get(site.location))
+    await emsp.wait_until(lambda: emsp.tariffs[site.tariff]["currency"] == "EUR")
+
+
+async def partner_of(cpo, emsp):
+    party = emsp.parties[0][1]
+    entries = (await cpo.api("GET", "/partners?limit=500"))["items"]
+    return next(
+        entry["id"]
+        for entry in entries
+        if any(role["party_id"] == party for role in entry["roles"])
+    )
+
+
+async def test_a_partner_is_measured_by_a_probe(cpo):
+    async with double("2.2.1", dialect=Dialect(trailing_slash=True)) as emsp:
+        partner = await joined(cpo, emsp)
+
+        answer = await cpo.api("POST", f"/partners/{partner}/probe")
+
+        assert {"found", "quirks"} <= answer.keys()
+        await cpo.api("DELETE", f"/partners/{partner}")
+
+
+@pytest.mark.parametrize("ocpp", ["1.6", "2.0.1"])
+async def test_a_command_is_told_once_over_a_kill(tmp_path, ocpp):
+    """I15: the charger is asked at most once and one result comes, though the server died."""
+    async with CpoProcess(tmp_path) as cpo, double("2.2.1") as emsp:
+        await joined(cpo, emsp)
+        site = await new_site(cpo, ocpp=ocpp)
+        async with site.charger() as charger:
+            charger.mute = True
+            await emsp.wait_until(lambda: emsp.locations.get(site.location))
+            charger.mute = False
+            await charger.boot()
+            await emsp.wait_for_evse(site.evse, status="AVAILABLE")
+            charger.mute = True
+            order = await emsp.command(
+                "START_SESSION", token=uid(emsp), location_id=site.location, evse_uid=site.evse,
+                wait=0.3,
+            )  # fmt: skip
+            await cpo.kill()
+        asked = len(charger.got)
+        await cpo.start()
+        async with site.charger() as again:
+            await again.boot()
+            await emsp.wait_until(lambda: order.results, timeout=40)
+            await asyncio.sleep(1)
+
+        assert order.response["result"] == "ACCEPTED"
+        assert asked == 1
+        assert [name for name, _ in again.got if "Start" in name] == []
+        assert [result["result"] for result in order.results] in (["TIMEOUT"], ["FAILED"])

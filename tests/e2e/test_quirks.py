@@ -1,0 +1,159 @@
+"""The real server lives with every deviation of real chargers: answers, one right bill or none."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+import pytest_asyncio
+from running import Cpo, password
+
+from chargers_sim import Emsp, Station
+from chargers_sim.errors import Unreachable
+from chargers_sim.quirks import CATALOGUE
+
+# These need a station or a server set up for them and have tests of their own.
+APART = {"no-connection-upgrade", "no-subprotocol", "hex-password", "half-open"}
+# What the meter says is not to be believed: a held bill is right, a wrong one is not.
+DOUBTFUL = {
+    "kwh-as-wh",
+    "session-relative-samples",
+    "zero-at-begin",
+    "stop-below-start",
+    "frozen-register",
+    "lost-start",
+    "broken-json",
+    "careless-events",
+    "colliding-ids",
+    "wild-transaction-ids",
+    "stop-of-the-unknown",
+    "fractional-registers",
+}
+RUNS = [
+    pytest.param(q.name, version, id=f"q{q.number}-{q.name}-{version}")
+    for q in sorted(CATALOGUE.values(), key=lambda q: q.number)
+    for version in q.versions
+    if version != "2.1" and q.name not in APART
+]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def identity(name, version):
+    return f"{name}-{version.replace('.', '')}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def roaming(tmp_path_factory):
+    """The server as a process and a registered eMSP double."""
+    stations = [identity(*run.values) for run in RUNS]
+    async with Cpo(tmp_path_factory.mktemp("quirks")) as cpo, Emsp(party=("NL", "MSP")) as emsp:
+        await cpo.equip(stations)
+        await cpo.partner(emsp)
+        tag = next(t for t in emsp.state()["tokens"] if t["whitelist"] == "ALWAYS")["uid"]
+        yield cpo, emsp, tag, stations
+
+
+APART_OF = ["assumed", "hexadecimal", "half-open", "plain"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def apart(tmp_path_factory):
+    """A server that pings often, with stations set up for what they do."""
+    pings = {"ocpp.ping_interval": "0.2", "ocpp.ping_timeout": "0.4"}
+    async with Cpo(tmp_path_factory.mktemp("apart"), **pings) as cpo:
+        await cpo.equip(APART_OF)
+        body = {"password": password("assumed"), "habits": {"assume_version": "1.6"}}
+        await cpo.api("PUT", "/stations/assumed", body)
+        await cpo.api("PUT", "/stations/hexadecimal", {"password": "a1" * 20})
+        yield cpo
+
+
+def odd(cpo, me, quirk, secret=None, **more):
+    return Station(
+        cpo.ocpp_url,
+        me,
+        password=secret or password(me),
+        quirks=[quirk] if quirk else [],
+        reconnect=(0.05, 0.5),
+        **more,
+    )
+
+
+async def test_a_station_without_subprotocol_is_spoken_to_as_set_up(apart):
+    """Q1, TR-05: the version it is known to speak is assumed; another station is sent away."""
+    async with odd(apart, "assumed", "no-subprotocol") as station:
+        await station.call("Heartbeat")
+    with pytest.raises(Unreachable):
+        await odd(apart, "plain", "no-subprotocol", connect_timeout=1).open()
+
+
+async def test_a_handshake_without_upgrade_is_refused_and_nobody_else_suffers(apart):
+    """Q2: no HTTP server may switch protocols without `Connection: Upgrade`."""
+    with pytest.raises(Unreachable):
+        await odd(apart, "plain", "no-connection-upgrade", connect_timeout=1).open()
+    async with odd(apart, "plain", None) as station:
+        await station.call("Heartbeat")
+
+
+async def test_a_half_open_line_is_noticed_by_its_missing_pongs(apart):
+    """Q6, TR-18: the station believes in the line, the server knows better."""
+    async with odd(apart, "half-open", "half-open") as station:
+        await station.wait_for("deaf")
+        async with asyncio.timeout(30):
+            while (await apart.api("GET", "/stations/half-open"))[1]["online"]:
+                await asyncio.sleep(0.05)
+        assert station.line is not None
+
+
+async def test_a_hexadecimal_password_may_come_as_the_bytes_it_stands_for(apart):
+    """Q40: 40 hexadecimal digits, sent as 20 bytes."""
+    async with odd(apart, "hexadecimal", "hex-password", "a1" * 20) as station:
+        await station.call("Heartbeat")
+
+
+async def charge(station, tag):
+    """Charge 3 kWh from a meter that has run before."""
+    station.model.outlet(1).meter.set_register_wh(500_000)
+    await station.plug()
+    await station.swipe(tag)
+    await station.charge(kwh=3, seconds=300)
+    await station.stop()
+    await station.unplug()
+    await station.advance(1)
+    await station.settle(timeout=10)
+
+
+@pytest.mark.parametrize(("name", "version"), RUNS)
+async def test_quirk(roaming, name, version):
+    """Q3 to Q5, Q7 to Q39, Q41 to Q44: answered, never a wrong bill."""
+    cpo, emsp, tag, stations = roaming
+    me = identity(name, version)
+    station = Station(
+        cpo.ocpp_url,
+        me,
+        ocpp=version,
+        password=password(me),
+        quirks=[name],
+        reconnect=(0.05, 0.5),
+        retry_seconds=0.05,
+        message_timeout=1,
+        settle_timeout=10,
+    )
+    station.tokens.allow_offline_unknown = True
+    async with station:
+        if name == "compressed-frame":
+            await station.wait_for("disconnected")
+            await station.online()
+        await charge(station, tag)
+
+    lost = [o for o in station.journal.operations if o["outcome"] != "ok"]
+    if name == "lost-start":
+        lost = [o for o in lost if "Start" not in o["action"]]
+    location = f"LOC-{stations.index(me)}"
+    bills = [c for c in emsp.state()["cdrs"] if c["cdr_location"]["id"] == location]
+    energies = [Decimal(str(c["total_energy"])) for c in bills]
+    assert not lost
+    assert len(energies) <= 1 or name == "stop-of-the-unknown"
+    if name not in DOUBTFUL:
+        assert energies in ([], [Decimal(3)])
+    assert all(Decimal(0) <= e <= Decimal(4) for e in energies), energies
+    assert not emsp.violations

@@ -1,0 +1,82 @@
+"""What becomes of a remote start that the station accepted, as a user of the API sees it."""
+
+import asyncio
+
+import pytest
+
+from tests.e2e.conftest import PASSWORD, new_site
+from tests.support.cpo_process import CpoProcess
+from tests.support.raw_charger import CHARGERS
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+VERSIONS = ("1.6", "2.0.1")
+
+
+async def start_of(cpo, command, state):
+    """Wait until a command's start is in a state; returns it."""
+    start = None
+    async with asyncio.timeout(60):
+        while start is None or start["state"] != state:
+            await asyncio.sleep(0.05)
+            start = (await cpo.api("GET", f"/commands/{command['id']}"))["start"]
+    return start
+
+
+async def remote_start(cpo, site):
+    body = {"token": {"uid": "REMOTE1"}}
+    return await cpo.api("POST", f"/evses/{site.evse}/start", body)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_cm02_cm11_a_start_that_never_comes_is_reported_and_a_late_one_still_linked(
+    cpo, version
+):
+    """CM-02, CM-11, CM-24: accepted, nothing follows; the session that comes late is its own."""
+    site = await new_site(cpo, ocpp=version)
+    async with site.charger() as charger:
+        await charger.boot()
+        charger._after = lambda *_: None
+        command = await remote_start(cpo, site)
+        missing = await start_of(cpo, command, "missing")
+        done = await cpo.api("GET", f"/commands/{command['id']}")
+        asked = await charger.wait_for(
+            "RemoteStartTransaction" if version == "1.6" else "RequestStartTransaction"
+        )
+        await charger.begin("REMOTE1", start_id=asked.get("remoteStartId"))
+        started = await start_of(cpo, command, "started")
+
+    assert done["outcome"] == "ACCEPTED"
+    assert missing["session_id"] is None
+    session = await cpo.api("GET", f"/sessions/{started['session_id']}")
+    assert session["status"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_cm01_a_start_that_comes_names_its_session(cpo, version):
+    site = await new_site(cpo, ocpp=version)
+    async with site.charger() as charger:
+        await charger.boot()
+        command = await remote_start(cpo, site)
+        started = await start_of(cpo, command, "started")
+
+    assert started["session_id"]
+
+
+async def test_cm02_a_start_is_linked_over_a_crash_of_ours(tmp_path):
+    """CM-02, P5: the command is never sent again; its transaction still is its answer."""
+    async with CpoProcess(tmp_path) as cpo:
+        site = await new_site(cpo, ocpp="1.6")
+        async with site.charger() as charger:
+            await charger.boot()
+            charger._after = lambda *_: None
+            command = await remote_start(cpo, site)
+            await start_of(cpo, command, "missing")
+        await cpo.kill()
+        await cpo.start()
+        async with CHARGERS["1.6"](cpo.urls["ocpp"], site.station, PASSWORD) as charger:
+            await charger.boot()
+            await charger.begin("REMOTE1")
+            started = await start_of(cpo, command, "started")
+            assert charger.count("RemoteStartTransaction") == 0
+
+    assert started["session_id"]

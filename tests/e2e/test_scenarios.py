@@ -1,0 +1,166 @@
+"""Every shipped scenario passes against the real server, seen from charger, operator and eMSP."""
+
+import contextlib
+
+import pytest
+import pytest_asyncio
+import trustme
+from running import Cpo, evse_uid, password
+
+from chargers_sim import Emsp
+from chargers_sim.ends import EmspEnd, OperatorEnd
+from chargers_sim.faults import Rule
+from chargers_sim.runner import Runner
+from chargers_sim.scenario import load, shipped
+from chargers_sim.scenario_cli import station_for
+
+RUNS = [
+    pytest.param(name, version, id=f"{name}-{version}")
+    for name, path in shipped().items()
+    for version in load(str(path)).versions
+]
+
+
+def identity(name, version):
+    return f"{name}-{version.replace('.', '')}"
+
+
+@contextlib.asynccontextmanager
+async def world(folder, **settings):
+    """The server as a process and a registered eMSP double."""
+    stations = [identity(*run.values) for run in RUNS]
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    authority.private_key_pem.write_to_path(folder / "authority.key")
+    settings["ocpp.tls.authority_certificate"] = str(folder / "authority.pem")
+    settings["ocpp.tls.authority_key"] = str(folder / "authority.key")
+    async with Cpo(folder, **settings) as cpo, Emsp(party=("NL", "MSP")) as emsp:
+        await cpo.equip(stations)
+        await cpo.partner(emsp)
+        tag = next(t for t in emsp.state()["tokens"] if t["whitelist"] == "ALWAYS")["uid"]
+        yield cpo, emsp, tag, stations
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def roaming(tmp_path_factory):
+    async with world(tmp_path_factory.mktemp("scenarios")) as whole:
+        yield whole
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def broken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken")
+    async with world(folder, **{"ocpp.call_timeout": "0.5", "ocpi.command_timeout": "1"}) as whole:
+        yield whole
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("name", "version"), RUNS)
+async def test_scenario(roaming, name, version):
+    """TX16-01, TX16-04, TX16-07, TX16-13, TX16-14, TX16-16, TX16-23 and their 2.x counterparts."""
+    cpo, emsp, tag, stations = roaming
+    scenario, me = load(name), identity(name, version)
+    options = {
+        "url": cpo.ocpp_url,
+        "identity": me,
+        "password": password(me),
+        "patience": 5,
+    }
+    index = stations.index(me)
+    runner = Runner(
+        scenario,
+        station_for(scenario, version, options),
+        emsp=EmspEnd(emsp.url),
+        operator=OperatorEnd(cpo.api_url.removesuffix("/api/v1"), cpo.key),
+        variables={"tag": tag, "location": f"LOC-{index}", "evse": evse_uid(index)},
+    )
+
+    verdict = await runner.run()
+
+    told = [
+        f"{r.step.line}: {r.step.title}: {r.detail}"
+        for r in verdict.results
+        if r.outcome == "failed"
+    ]
+    assert not told
+    assert verdict.problem is None
+    assert not emsp.violations
+
+
+STOP = {"1.6": "StopTransaction", "2.0.1": "TransactionEvent", "2.1": "TransactionEvent"}
+
+
+def wrong_stop(version):
+    """The last register is three kWh off: the bill is wrong."""
+    if version == "1.6":
+        return Rule(do="edit", action="StopTransaction", payload={"meterStop": 9_000})
+    sample = {"value": 9_000, "context": "Transaction.End"}
+    value = [{"timestamp": "2026-01-01T00:00:00Z", "sampledValue": [sample]}]
+    ended = {"meterValue": value}
+    return Rule(do="edit", action="TransactionEvent", payload=ended, only={"eventType": "Ended"})
+
+
+def unanswered(version):
+    """The server's answer to the last message never comes."""
+    return Rule(do="drop", action=STOP[version], direction="in")
+
+
+def deaf_to(*actions):
+    """The station never hears of it."""
+
+    def breaks(version):
+        return Rule(do="drop", action=actions[version != "1.6"], direction="in")
+
+    return breaks
+
+
+BREAKS = {
+    "clock-jump": unanswered,
+    "commissioning-fault": wrong_stop,
+    "commissioning-line-lost": wrong_stop,
+    "commissioning-local": wrong_stop,
+    "commissioning-remote": deaf_to("RemoteStartTransaction", "RequestStartTransaction"),
+    "commissioning-reset": deaf_to("Reset", "Reset"),
+    "commissioning-suspended": wrong_stop,
+    "commissioning-unlock": deaf_to("UnlockConnector", "UnlockConnector"),
+    "certificate-renewal": deaf_to("ExtendedTriggerMessage", "TriggerMessage"),
+    "offline-hour": wrong_stop,
+    "power-loss": wrong_stop,
+    "repeated-stop": wrong_stop,
+    "reservation": deaf_to("ReserveNow", "ReserveNow"),
+    "smart-charging": deaf_to("SetChargingProfile", "SetChargingProfile"),
+    "wrong-meter": unanswered,
+}
+
+
+def test_each_shipped_scenario_has_its_way_of_being_broken():
+    assert set(BREAKS) == set(shipped())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("name", "version"), [run for run in RUNS if run.values[1] in {"1.6", "2.0.1"}]
+)
+async def test_scenario_fails_when_what_it_checks_is_broken(broken, name, version):
+    cpo, emsp, tag, stations = broken
+    scenario, me = load(name), identity(name, version)
+    options = {
+        "url": cpo.ocpp_url,
+        "identity": me,
+        "password": password(me),
+        "patience": 1,
+    }
+    station = station_for(scenario, version, options)
+    station.faults.add(BREAKS[name](version))
+    station.link.settings.message_timeout, station.settle_timeout = 0.3, 1
+    index = stations.index(me)
+    runner = Runner(
+        scenario,
+        station,
+        emsp=EmspEnd(emsp.url),
+        operator=OperatorEnd(cpo.api_url.removesuffix("/api/v1"), cpo.key),
+        variables={"tag": tag, "location": f"LOC-{index}", "evse": evse_uid(index)},
+        patience=1,
+    )
+
+    assert not (await runner.run()).passed
