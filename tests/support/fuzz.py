@@ -236,6 +236,8 @@ def _of_call(version, handled, text, message, answers):
         return None  # each version has its own way; the corpus tells them apart
     if answers[0][1] not in (message_id, "-1"):
         return f"answered under the id {answers[0][1]!r}"
+    if _guarded(message_id) and (answers[0][1], code) == ("-1", "RpcFrameworkError"):
+        return None  # an id that cannot be written back is none
     guarded = _guarded(text)
     if guarded and code == FORMAT[version]:
         return None
