@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
 from cpo.domain.tokens import Token
@@ -126,3 +127,13 @@ class Command:
     asked_of: tuple[str, str] | None = None
     asked_by: tuple[str, str] | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def reservation_number(reservation_id: str | int) -> int:
+    """Return the number under which a charger knows a reservation, the same for the same id."""
+    if isinstance(reservation_id, int):
+        return reservation_id
+    if reservation_id.isdecimal() and len(reservation_id) < 10:
+        return int(reservation_id)
+    digest = blake2b(reservation_id.encode(), digest_size=4, person=b"reservation").digest()
+    return int.from_bytes(digest, "big") & 0x7FFFFFFF

@@ -1,7 +1,6 @@
 """Times and numbers as all OCPP versions write them."""
 
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any, Final
 
 # Clocks that were never set start in one of these years; no charger reports from before.
@@ -39,13 +38,3 @@ def read_instant(text: Any, received_at: datetime) -> datetime:
 def write_instant(at: datetime) -> str:
     """Write a time as every charger can read it: UTC with Z, milliseconds at most (Q19)."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
-def reservation_number(reservation_id: str | int) -> int:
-    """Return the number under which a charger knows a reservation, the same for the same id."""
-    if isinstance(reservation_id, int):
-        return reservation_id
-    if reservation_id.isdecimal() and len(reservation_id) < 10:
-        return int(reservation_id)
-    digest = blake2b(reservation_id.encode(), digest_size=4, person=b"reservation").digest()
-    return int.from_bytes(digest, "big") & 0x7FFFFFFF

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from cpo.domain.command import Command
+from cpo.domain.command import Command, reservation_number
 from cpo.domain.events import (
     EventKind,
     IdToken,
@@ -374,7 +374,7 @@ class Transactions:
         until = _instant(command.parameters.get("expiry_date_time"))
         if state is None or command.token is None or until is None:
             return
-        key = f"{RESERVATION_KEY}{command.parameters.get('reservation_id')}"
+        key = _reservation_key(command)
         async with state.lock:
             before = state.transactions.get(key)
             if before is not None and not before.open:
@@ -412,7 +412,7 @@ class Transactions:
     async def cancel_reservation(self, command: Command) -> None:
         """End the Session of a cancelled reservation."""
         state = self._memory.stations.get(command.station)
-        key = f"{RESERVATION_KEY}{command.parameters.get('reservation_id')}"
+        key = _reservation_key(command)
         if state is not None:
             await self._end_reservation(state, key, expired=False)
 
@@ -818,6 +818,11 @@ def _another_session(before: Transaction, after: Transaction) -> bool:
 
 def _forget(state: StationState, key: str, _: datetime) -> None:
     state.transactions.pop(key, None)
+
+
+def _reservation_key(command: Command) -> str:
+    """Return the key of a reservation's Session: by the number that its charger knows."""
+    return f"{RESERVATION_KEY}{reservation_number(command.parameters.get('reservation_id') or 0)}"
 
 
 def _instant(value: object) -> datetime | None:

@@ -4,11 +4,17 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from cpo.domain.command import CommandKind, Outcome, Reply, StationCommand
+from cpo.domain.command import (
+    CommandKind,
+    Outcome,
+    Reply,
+    StationCommand,
+    reservation_number,
+)
 from cpo.domain.tokens import ocpp_type
 from cpo.errors import Invalid
 from cpo.ocpp.contract import Request
-from cpo.ocpp.values import reservation_number, write_instant
+from cpo.ocpp.values import write_instant
 
 _STATUS: Final = {
     "Accepted": Outcome.ACCEPTED,

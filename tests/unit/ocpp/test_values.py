@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from cpo.ocpp.values import read_instant, reservation_number, write_instant
+from cpo.ocpp.values import read_instant, write_instant
 
 ARRIVAL = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TEN = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
@@ -49,12 +49,3 @@ def test_q19_writes_utc_with_z_and_milliseconds() -> None:
     at = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=2)))
 
     assert write_instant(at) == "2026-01-01T10:00:00.123Z"
-
-
-def test_reservation_ids_of_partners_become_stable_numbers() -> None:
-    number = reservation_number("a6b8-reservation")
-
-    assert number == reservation_number("a6b8-reservation")
-    assert 0 <= number < 2**31
-    assert reservation_number("42") == 42
-    assert reservation_number(7) == 7

@@ -8,7 +8,13 @@ import pytest
 from charging import NOON, Charging
 
 from cpo.domain.cdr import Cdr
-from cpo.domain.command import Command, CommandKind, CommandState, Outcome
+from cpo.domain.command import (
+    Command,
+    CommandKind,
+    CommandState,
+    Outcome,
+    reservation_number,
+)
 from cpo.domain.events import EventKind, IdToken, TransactionEvent
 from cpo.domain.session import Session
 
@@ -164,3 +170,30 @@ async def test_the_same_reservation_again_replaces_it(charging):
     await reserved(charging, minutes=60)
 
     assert len(charging.store.all(Session)) == 1
+
+
+async def test_a_reservation_with_a_text_for_its_id_ends_by_its_stations_number(charging):
+    """H04: ReservationStatusUpdate names the number that the station was given."""
+    await reserved(charging, parameters=parameters("R-2026/7"))
+    await charging.stations.reservation_gone("CP1", reservation_number("R-2026/7"), expired=False)
+
+    assert [s.status for s in charging.store.all(Session)] == ["COMPLETED"]
+
+
+async def test_the_charge_after_a_reservation_with_a_text_for_its_id_carries_its_session_on(
+    charging,
+):
+    """TX16-23: another card of the group shows the number; there is one Session."""
+    await charging.token("OTHER")
+    await reserved(charging, parameters=parameters("R-2026/7"))
+    number = reservation_number("R-2026/7")
+    await charging.told(
+        event(EventKind.STARTED, 20, 0, id_token=IdToken("OTHER"), reservation_id=number)
+    )
+
+    assert [s.status for s in charging.store.all(Session)] == ["ACTIVE"]
+
+
+def parameters(reservation_id):
+    until = NOON + timedelta(minutes=30)
+    return {"reservation_id": reservation_id, "expiry_date_time": until.isoformat()}
