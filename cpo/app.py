@@ -33,7 +33,7 @@ from cpo.errors import CpoError, Misconfigured, StoreUnavailable
 from cpo.nodes import Nodes, node_hooks
 from cpo.ocpi.assembly import PartnerSide, partner_side
 from cpo.ocpi.guard import UrlGuard
-from cpo.ocpp.adapter import ocpp_server
+from cpo.ocpp.adapter import authorities_of, ocpp_server
 from cpo.ocpp.quirk_profiles import quirk_profiles
 from cpo.ocpp.relay import Relay, contracts_of
 from cpo.ocpp.server import settle_memory
@@ -363,6 +363,8 @@ class App:
             now=now,
             own=_own_certificates(settings),
             renew_before=timedelta(days=settings.ocpp.tls.renew_before_days),
+            issued=stations.certificates,
+            authorities=authorities_of(settings.ocpp.tls, now),
             metrics=parts.metrics,
         )
         chain = CdrChain(store, now=now)
@@ -551,6 +553,7 @@ class App:
         )
         parts.commands.expect_elsewhere = nodes.node.seats.expect
         nodes.node.seats.share_preferences(parts.preferences)
+        nodes.node.seats.share_revocations(parts.stations.certificates)
         parts.side.push.may_send = nodes.node.membership.sure
         await parts.side.open()
         Observer(metrics, parts.memory, parts.transactions, parts.commands)
@@ -694,12 +697,13 @@ def _list_rules(settings: Settings) -> ListRules:
 
 def _built_in_templates(settings: Settings) -> tuple[Template, ...]:
     """Return what every station is set to by our own settings; the operator's templates win."""
-    group = settings.ocpp.master_pass_group
-    if group is None:
-        return ()
-    known_as = {"component": "AuthCtrlr", "variable": "MasterPassGroupId"}
-    body = {"settings": [{**known_as, "value": group}]}
-    return (read_template("(settings)", body),)
+    wanted: list[dict[str, Any]] = []
+    if (group := settings.ocpp.master_pass_group) is not None:
+        wanted.append({"component": "AuthCtrlr", "variable": "MasterPassGroupId", "value": group})
+    for name in settings.ocpp.tls.authority_organizations[:1]:
+        wanted.append({"key": "CpoName", "value": name})
+        wanted.append({"component": "SecurityCtrlr", "variable": "OrganizationName", "value": name})
+    return (read_template("(settings)", {"settings": wanted}),) if wanted else ()
 
 
 def _tls_files(settings: Settings) -> TlsFiles | None:

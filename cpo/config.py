@@ -177,6 +177,11 @@ class Tls(Section):
         "(V2GCertificate of ISO 15118)",
     )
     v2g_authority_key: Path | None = Field(None, description="PEM file with that CA's private key")
+    authority_organizations: list[str] = Field(
+        [],
+        description="names that a certificate request may give as its organization: others are "
+        "rejected, and stations are told the first (CpoName, OrganizationName); none: any will do",
+    )
     certificate_days: int = Field(
         365, ge=1, le=3650, description="days for which a charge point's certificate is signed"
     )
@@ -239,6 +244,9 @@ class QuirkProfile(Section):
     )
     pings: Literal["on", "off"] | None = Field(
         None, description="off for chargers that cannot answer WebSocket pings"
+    )
+    compression: Literal["on", "off"] | None = Field(
+        None, description="off for chargers whose permessage-deflate is broken"
     )
     intake: Literal["lenient", "strict"] | None = Field(
         None, description="strict: what breaks the schema is refused"
@@ -346,6 +354,11 @@ class Ocpp(Section):
     )
     max_connections: int = Field(
         0, ge=0, description="live connections; over it: 503; 0 = as many as file handles allow"
+    )
+    compression: bool = Field(
+        True,
+        description="permessage-deflate for charge points that offer it (OCPP 2.0.1 asks for it); "
+        "off for one kind or station by its habit",
     )
     max_frame_bytes: Annotated[int, Field(ge=1024, json_schema_extra=unit("bytes"))] = Field(
         262_144, description="longest message taken from a station"

@@ -328,6 +328,11 @@ class Metrics(Collector):
             "Certificates by how near their end is: ok, soon, expired",
             ["state"],
         )
+        self.security_events = Counter(
+            "cpo_security_events_total",
+            "Security events that stations told of; a type that is in no list counts as other",
+            ["type", "critical"],
+        )
         self.evses = Gauge("cpo_evses", "EVSEs by OCPI status", ["status"])
         self.transactions_active = Gauge("cpo_transactions_active", "Transactions under way")
         self.transactions = Counter(

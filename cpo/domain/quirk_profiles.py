@@ -16,14 +16,16 @@ from cpo.errors import Invalid
 HABITS: Final[Mapping[str, tuple[str, ...]]] = {
     "assume_version": ("1.6", "2.0.1", "2.1"),
     "pings": ("on", "off"),
+    "compression": ("on", "off"),
     "intake": ("lenient", "strict"),
     "triggers": ("on", "off"),
     "inventory": ("on", "off"),
     "local_list": ("auto", "on", "off"),
 }
 """Habits and their values: assume_version for a charger that names no subprotocol, pings off for
-one that cannot answer them, intake strict for one under test, triggers off for one that a
-TriggerMessage upsets, inventory off for one that the question for its configuration upsets."""
+one that cannot answer them, compression off for one whose permessage-deflate is broken, intake
+strict for one under test, triggers off for one that a TriggerMessage upsets, inventory off for one
+that the question for its configuration upsets."""
 REPAIRS: Final = ("too_long", "open_enums", "empty", "fractions")
 """Repair rules as lists of field names: may be longer, may have unknown values, may be an empty
 list, may have fractions."""

@@ -43,6 +43,8 @@ class Station:
     `password_hash` is a keyed hash; `previous_password_hash` holds during a rotation.
     `security_profile` is a floor: a connection below it is refused. `security_profile_asked` is
     what the station was told to use: the floor, once it has come in with it (FW-10).
+    `certificates` are the serial numbers (hex) of those that we signed for it to show to us, the
+    oldest first; `revoked_certificates` those that it may not come in with any more.
     """
 
     identity: str
@@ -59,6 +61,8 @@ class Station:
     settings: Mapping[str, str] | None = None
     clock_offset_s: float = 0.0
     security_profile_asked: int | None = None
+    certificates: tuple[str, ...] = ()
+    revoked_certificates: tuple[str, ...] = ()
 
 
 class ConnectorState(Named, frozen=True, kw_only=True):

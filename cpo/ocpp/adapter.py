@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
@@ -44,8 +45,9 @@ from cpo.ocpp.v16.outbound import Outbound16
 from cpo.ocpp.validation import STRICT, Leniency, lenient
 from cpo.services.authority import Authority
 from cpo.services.contracts import Contracts
-from cpo.services.equipment import Equipment
+from cpo.services.equipment import CRITICAL_EVENTS, OTHER_EVENTS, Equipment
 from cpo.services.intake import Intake
+from cpo.services.issued_certificates import IssuedCertificates
 from cpo.services.passwords import Passwords
 from cpo.services.ports import Frame, StationLink, Store, Work
 from cpo.telemetry import Metrics
@@ -144,6 +146,11 @@ class Registry(Intake, Protocol):
         """Return the (EVSE, connector) numbers that a station has ever reported on."""
         ...
 
+    @property
+    def certificates(self) -> IssuedCertificates:
+        """The register of what our own authorities signed for stations."""
+        ...
+
     def open_keys(self, identity: str) -> list[str]:
         """Return the station's own ids of its open transactions."""
         ...
@@ -234,6 +241,7 @@ class StationConnection:
             services.equipment,
             services.authorities,
             services.contracts,
+            services.intake.certificates,
             self._afterwards,
         )
         self._tasks: set[asyncio.Task[None]] = set()
@@ -642,6 +650,20 @@ class Directory:
         except CpoError as error:
             log.warning("ocpp.password_not_settled", station=station.identity, error=str(error))
 
+    def showed(self, identity: str, serial: str) -> None:
+        """End the older certificates of a station that came in with a newer one of ours."""
+        station = self._registry.find(identity)
+        if station is not None and serial in station.certificates[1:]:
+            task = asyncio.get_running_loop().create_task(self._supersede(identity, serial))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _supersede(self, identity: str, serial: str) -> None:
+        try:
+            await _once_in_charge(lambda: self._registry.certificates.used(identity, serial))
+        except CpoError as error:
+            log.warning("ocpp.certificate_not_revoked", station=identity, error=str(error))
+
     async def fresh(self) -> bool:
         """Learn what other nodes know of stations; False where there are none."""
         return await self._registry.fresh()
@@ -687,23 +709,38 @@ def _credentials(station: Station, habits: Mapping[str, Habit]) -> StationCreden
         allow_without_password=station.allow_without_password,
         security_profile=station.security_profile,
         versions=station.ocpp_versions,
+        revoked_certificates=station.revoked_certificates,
         assume_version=settings.get("assume_version"),
         pings=settings.get("pings") != "off",
+        compression=settings.get("compression") != "off",
         strict=settings.get("intake") == "strict",
     )
 
 
-def _authorities(tls: Tls, now: Callable[[], datetime]) -> dict[str, Authority]:
+def _count_event(metrics: Metrics, name: str, critical: bool) -> None:
+    known = name in CRITICAL_EVENTS or name in OTHER_EVENTS
+    metrics.security_events.inc(name if known else "other", str(critical).lower())
+
+
+def authorities_of(tls: Tls, now: Callable[[], datetime]) -> dict[str, Authority]:
     """Load who signs what stations ask to have signed, by the use of the certificate."""
     validity = timedelta(days=tls.certificate_days)
     found = {}
     if tls.authority_certificate and tls.authority_key:
         found[STATION_CERTIFICATE] = Authority.load(
-            tls.authority_certificate, tls.authority_key, validity=validity, now=now
+            tls.authority_certificate,
+            tls.authority_key,
+            validity=validity,
+            now=now,
+            organizations=tls.authority_organizations,
         )
     if tls.v2g_authority_certificate and tls.v2g_authority_key:
         v2g = Authority.load(
-            tls.v2g_authority_certificate, tls.v2g_authority_key, validity=validity, now=now
+            tls.v2g_authority_certificate,
+            tls.v2g_authority_key,
+            validity=validity,
+            now=now,
+            organizations=tls.authority_organizations,
         )
         found |= {"V2GCertificate": v2g, "V2G20Certificate": v2g}
     return found
@@ -721,6 +758,7 @@ def ocpp_server(
     metrics: Metrics | None = None,
     equipment: Equipment | None = None,
     contracts: Contracts | None = None,
+    authorities: Mapping[str, Authority] | None = None,
 ) -> tuple[OcppServer, FrameNotes]:
     """Build the charge points' door from the settings.
 
@@ -728,6 +766,8 @@ def ocpp_server(
     """
     notes = FrameNotes(store)
     equipment = equipment or Equipment(store, now=now)
+    if metrics is not None:
+        equipment.on_security_event.append(partial(_count_event, metrics))
     care = Care(delay=settings.refresh_delay)
     if contracts is None:
         contracts = contracts_of(settings.plug_and_charge, Relay(None), now=now)
@@ -739,7 +779,7 @@ def ocpp_server(
         passwords,
         care,
         now,
-        _authorities(settings.tls, now),
+        authorities if authorities is not None else authorities_of(settings.tls, now),
         contracts,
         metrics,
     )
@@ -760,6 +800,7 @@ def ocpp_server(
             accepts_per_second=settings.accepts_per_second,
             max_connections=settings.max_connections,
             max_frame_bytes=settings.max_frame_bytes,
+            compression=settings.compression,
             handshake_timeout=settings.handshake_timeout,
             ping_interval=settings.ping_interval,
             ping_timeout=settings.ping_timeout,

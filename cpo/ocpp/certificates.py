@@ -8,15 +8,16 @@ from cpo.domain.tokens import Verdict
 from cpo.errors import Refused
 from cpo.ocpp.contract import Arrival, Caller, Desk, InboundHandler
 from cpo.ocpp.values import write_instant
-from cpo.services.authority import expiry
+from cpo.services.authority import expiry, serial_of
 from cpo.services.contracts import Contracts
 from cpo.services.intake import TokenAnswer
+from cpo.services.issued_certificates import FOR_US, REFUSED
 from cpo.services.pki import CertificateStatus
 from cpo.services.ports import Work
 
 log = structlog.get_logger()
 
-STATION_CERTIFICATE: Final = "ChargingStationCertificate"
+STATION_CERTIFICATE: Final = FOR_US
 _KEPT_AS: Final = {STATION_CERTIFICATE: "current"}
 
 
@@ -38,7 +39,7 @@ async def sign_certificate(desk: Desk, call: Arrival) -> dict[str, Any]:
     except Refused as refusal:
         log.warning("station.csr_refused", station=station, reason=str(refusal))
         return {"status": "Rejected"}
-    expires_at = expiry(chain)
+    expires_at, serial = expiry(chain), serial_of(chain)
     request: dict[str, Any] = {"certificateChain": chain}
     if "certificateType" in payload:
         request["certificateType"] = kind
@@ -46,13 +47,20 @@ async def sign_certificate(desk: Desk, call: Arrival) -> dict[str, Any]:
         request["requestId"] = payload["requestId"]
 
     async def deliver(caller: Caller) -> None:
+        # In the register before it leaves: the answer may never come.
+        await desk.issued.issued(station, serial, kind, expires_at)
         answer = await caller("CertificateSigned", request)
         accepted = answer.get("status") == "Accepted"
+        if not accepted:
+            await desk.issued.revoke(station, [serial], reason=REFUSED, actor="ocpp")
+        elif kind != FOR_US:
+            await desk.issued.replaced(station, serial, kind)
         work = Work()
         document = {
             "status": answer.get("status"),
             "type": kind,
             "expires_at": expires_at.isoformat(),
+            "serial": serial,
             "chain": chain,
         }
         # One that the station refuses does not take the place of the one it has.

@@ -12,6 +12,7 @@ from cpo.services.authority import Authority
 from cpo.services.contracts import Contracts
 from cpo.services.equipment import Equipment
 from cpo.services.intake import Intake
+from cpo.services.issued_certificates import IssuedCertificates
 from cpo.services.ports import Work
 
 
@@ -41,6 +42,7 @@ class Desk:
     authorities: Mapping[str, Authority]
     """Who signs certificates, by CertificateSigningUseEnumType."""
     contracts: Contracts
+    issued: IssuedCertificates
     afterwards: Callable[[Followup], None]
     """Runs something with the station once its call has been answered."""
 

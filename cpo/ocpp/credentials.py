@@ -16,7 +16,8 @@ class StationCredentials:
     """What the handshake must know of a station, served from memory.
 
     `versions` are the OCPP versions it may speak. `assume_version` is for chargers that offer
-    no subprotocol, `pings` off for those that cannot pong, `strict` for those under test.
+    no subprotocol, `pings` off for those that cannot pong, `compression` off for those that break
+    it, `strict` for those under test. `revoked_certificates` are serial numbers in hex.
     """
 
     identity: str
@@ -26,7 +27,9 @@ class StationCredentials:
     versions: tuple[str, ...] = ("1.6", "2.0.1", "2.1")
     assume_version: str | None = None
     pings: bool = True
+    compression: bool = True
     strict: bool = False
+    revoked_certificates: tuple[str, ...] = ()
 
 
 class StationDirectory(Protocol):
@@ -46,6 +49,10 @@ class StationDirectory(Protocol):
 
     def secured(self, identity: str, profile: int) -> None:
         """Learn with which security profile a station came in: it is not let in below it again."""
+        ...
+
+    def showed(self, identity: str, serial: str) -> None:
+        """Learn with which certificate a station came in: older ones of ours end with it."""
         ...
 
     async def fresh(self) -> bool:

@@ -25,6 +25,7 @@ def _given(profile: config.QuirkProfile) -> dict[str, Any]:
         "note": profile.note,
         "assume_version": profile.assume_version,
         "pings": profile.pings,
+        "compression": profile.compression,
         "intake": profile.intake,
         "triggers": profile.triggers,
         "inventory": profile.inventory,

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, cast
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -29,7 +30,7 @@ from cpo.ocpp.credentials import (
 )
 from cpo.ocpp.limits import Buckets, Turnstile
 from cpo.ocpp.session import Handler, Session, SessionLimits
-from cpo.ocpp.tls import certificate_names
+from cpo.ocpp.tls import certificate_names, certificate_serial
 from cpo.ocpp.transport import (
     Doorman,
     StationSocket,
@@ -48,6 +49,13 @@ _RESERVED_HANDLES: Final = 256
 _MISSED_PINGS: Final = 2
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 _TAKEOVERS_FOR_ALARM: Final = 10
+# Each message stands for itself (RFC 7692, 7.1.1): no window to keep for every connection, and
+# nothing that chargers with a broken context take-over could lose (Q9).
+_DEFLATE: Final = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True,
+    client_no_context_takeover=True,
+    compress_settings={"memLevel": 5},
+)
 
 
 class StationHandler(Handler, Protocol):
@@ -85,7 +93,7 @@ class OcppServerSettings:
     ping_interval: float = 30
     ping_timeout: float = 30
     drain_timeout: float = 10
-    compression: bool = False
+    compression: bool = True
     limits: SessionLimits = field(default_factory=SessionLimits)
 
 
@@ -142,7 +150,8 @@ class OcppServer:
             settings.port,
             process_request=self._admit,
             select_subprotocol=self._choose,
-            compression="deflate" if settings.compression else None,
+            compression=None,
+            extensions=[_DEFLATE] if settings.compression else None,
             server_header=None,
             open_timeout=settings.handshake_timeout,
             ping_interval=None,
@@ -252,6 +261,8 @@ class OcppServer:
                 retry_after=self._connects.wait(identity),
             )
         socket.credentials = known
+        if known is not None and not known.compression:
+            socket.protocol.available_extensions = None
         return None
 
     def _too_busy(self, target: str) -> int | None:
@@ -284,9 +295,14 @@ class OcppServer:
             return False
         encrypted = is_encrypted(socket)
         floor = max(known.security_profile, self.settings.min_security_profile)
-        if encrypted and identity in certificate_names(peer_certificate(socket)):
-            self._directory.secured(identity, 3)
-            return True  # profile 3: the certificate is the credential
+        certificate = peer_certificate(socket) if encrypted else None
+        if certificate is not None and identity in certificate_names(certificate):
+            serial = certificate_serial(certificate)
+            if serial not in known.revoked_certificates:
+                self._directory.secured(identity, 3)
+                self._directory.showed(identity, serial)
+                return True  # profile 3: the certificate is the credential
+            log.warning("ocpp.revoked_certificate", station=identity, serial=serial)
         if floor >= 3 or (floor >= 2 and not encrypted):
             return False
         if given is not None and matches:

@@ -126,3 +126,8 @@ def certificate_names(certificate: dict[str, Any] | None) -> frozenset[str]:
     }
     names |= {value for key, value in certificate.get("subjectAltName", ()) if key == "DNS"}
     return frozenset(names)
+
+
+def certificate_serial(certificate: dict[str, Any]) -> str:
+    """Return the serial number of a verified client certificate, in hex as the register has it."""
+    return str(certificate.get("serialNumber", "")).lower().lstrip("0")

@@ -1,6 +1,6 @@
 """Our own small certificate authority: signs what stations ask to have signed (FW-07)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -29,15 +29,27 @@ class Authority:
         *,
         validity: timedelta,
         now: Callable[[], datetime],
+        organizations: Sequence[str] = (),
     ) -> None:
+        """Build it; `organizations` are the names that a request may give as its organization.
+
+        The first stands in what names none; without any, every organization will do.
+        """
         self.certificate = certificate
         self._key = key
         self._validity = validity
         self._now = now
+        self._organizations = organizations
 
     @classmethod
     def load(
-        cls, certificate: Path, key: Path, *, validity: timedelta, now: Callable[[], datetime]
+        cls,
+        certificate: Path,
+        key: Path,
+        *,
+        validity: timedelta,
+        now: Callable[[], datetime],
+        organizations: Sequence[str] = (),
     ) -> "Authority":
         """Read the authority's certificate and key (PEM).
 
@@ -51,7 +63,7 @@ class Authority:
             raise Misconfigured("ocpp.authority", str(error)) from None
         if not isinstance(signing_key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
             raise Misconfigured("ocpp.authority", "the key is neither ECDSA nor RSA")
-        return cls(loaded, signing_key, validity=validity, now=now)
+        return cls(loaded, signing_key, validity=validity, now=now, organizations=organizations)
 
     def sign(
         self, request: str, *, identity: str, names: frozenset[str], for_cars: bool = False
@@ -89,10 +101,11 @@ class Authority:
         }
         if not asked or not asked <= names | {identity}:
             raise Refused("the request is for another station")
+        subject = self._of_ours(csr.subject)
         now = self._now()
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(csr.subject)
+            .subject_name(subject)
             .issuer_name(self.certificate.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
@@ -119,6 +132,44 @@ class Authority:
         chain = (certificate, self.certificate)
         return "".join(c.public_bytes(serialization.Encoding.PEM).decode() for c in chain)
 
+    def _of_ours(self, subject: x509.Name) -> x509.Name:
+        """Return a subject whose organization is one of ours; Refused for somebody else's."""
+        named = {
+            str(attribute.value)
+            for attribute in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        }
+        if not self._organizations:
+            return subject
+        if not named:
+            ours = x509.NameAttribute(NameOID.ORGANIZATION_NAME, self._organizations[0])
+            return x509.Name([*subject, ours])
+        if not named <= set(self._organizations):
+            raise Refused("the request is for another organization")
+        return subject
+
+    def revocation_list(
+        self, revoked: Iterable[tuple[str, datetime, x509.ReasonFlags]], *, valid: timedelta
+    ) -> str:
+        """Return our revocation list (PEM) of (serial number in hex, since when, why)."""
+        now = self._now()
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(now - _CLOCK_SKEW)
+            .next_update(now + valid)
+            .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
+        )
+        for serial, since, reason in revoked:
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder()
+                .serial_number(int(serial, 16))
+                .revocation_date(since)
+                .add_extension(x509.CRLReason(reason), critical=False)
+                .build()
+            )
+        signed = builder.sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM).decode()
+
 
 def _host_like(identity: str) -> str:
     return identity.replace(" ", "-")
@@ -127,6 +178,11 @@ def _host_like(identity: str) -> str:
 def expiry(chain: str) -> datetime:
     """Return when the first certificate of a chain (PEM) expires."""
     return x509.load_pem_x509_certificate(chain.encode()).not_valid_after_utc
+
+
+def serial_of(chain: str) -> str:
+    """Return the serial number (hex) of the first certificate of a chain (PEM)."""
+    return f"{x509.load_pem_x509_certificate(chain.encode()).serial_number:x}"
 
 
 def describe(pem: str) -> dict[str, str] | None:

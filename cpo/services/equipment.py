@@ -39,6 +39,16 @@ CRITICAL_EVENTS: Final = frozenset(
         "AttemptedReplayAttacks",
     }
 )
+# Those that are kept without an alarm; together the types that the standards name.
+OTHER_EVENTS: Final = frozenset(
+    {
+        "ReconfigurationOfSecurityParameters",
+        "AttemptedReplayAttacksDetected",
+        "FirmwareUpdateFailed",
+        "MaintenanceLoginAccepted",
+        "MaintenanceLoginFailed",
+    }
+)
 # From these states a firmware or log job does not come back.
 FINAL_STATES: Final = frozenset(
     {
@@ -84,6 +94,7 @@ class Equipment:
         self.on_progress: list[Progress] = []
         self.on_limit: list[Callable[[str], None]] = []
         self.on_needs: Needs | None = None
+        self.on_security_event: list[Callable[[str, bool], None]] = []
 
     def keep(
         self, work: Work, station: str, kind: str, key: str, document: dict[str, Any], at: datetime
@@ -107,6 +118,12 @@ class Equipment:
         self.keep(work, station, "security-event", f"{now.isoformat()}|{name}"[:200], document, now)
         if critical:
             log.warning("station.security_event", station=station, type=name)
+
+        def tell(_: datetime) -> None:
+            for listener in self.on_security_event:
+                listener(name, critical)
+
+        work.then(tell)
 
     async def charging_needs(
         self, work: Work, station: str, sent: dict[str, Any], at: datetime

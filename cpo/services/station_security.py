@@ -10,6 +10,14 @@ import structlog
 from cryptography import x509
 
 from cpo.errors import Conflict, CpoError, NotFound
+from cpo.services.authority import Authority
+from cpo.services.issued_certificates import (
+    COMPROMISED,
+    REMOVED,
+    Issued,
+    IssuedCertificates,
+    revoked,
+)
 from cpo.services.memory import Memory, StationState
 from cpo.services.ports import Audit, StationDocument, StationLink, Store, Work
 from cpo.telemetry import Metrics
@@ -19,6 +27,7 @@ log = structlog.get_logger()
 _AGAIN: Final = timedelta(days=1)
 _SOON, _EXPIRED, _OK = "soon", "expired", "ok"
 _PASSWORD_BYTES: Final = 20
+_LIST_VALID: Final = timedelta(days=7)
 # How a station is asked for a certificate request: 1.6 by its security extension.
 _RENEW: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "1.6": ("ExtendedTriggerMessage", {"requestedMessage": "SignChargePointCertificate"}),
@@ -43,6 +52,8 @@ class StationSecurity:
         now: Callable[[], datetime],
         own: Mapping[str, Path],
         renew_before: timedelta,
+        issued: IssuedCertificates | None = None,
+        authorities: Mapping[str, Authority] | None = None,
         metrics: Metrics | None = None,
     ) -> None:
         self._memory = memory
@@ -50,6 +61,8 @@ class StationSecurity:
         self._now = now
         self._own = own
         self._renew_before = renew_before
+        self._issued = issued or IssuedCertificates(memory, store, now=now)
+        self._authorities = authorities or {}
         self._metrics = metrics
         self._asked: dict[tuple[str, str], datetime] = {}
         self._told: dict[tuple[str, str], datetime] = {}
@@ -171,6 +184,44 @@ class StationSecurity:
         status = await self._ask_to_renew(link, for_cars=for_cars)
         self._asked[identity, _CURRENT] = self._now()
         return {"station": identity, "status": status}
+
+    async def issued(self, identity: str) -> list[Issued]:
+        """Return what our authorities signed for a station and has not expired; NotFound."""
+        self._state(identity)
+        return await self._issued.all(identity)
+
+    async def revoke(
+        self, identity: str, serials: Sequence[str] | None, *, compromised: bool, actor: str
+    ) -> list[str]:
+        """Revoke what we signed for a station, all of it for None; its connection is ended.
+
+        Returns the serial numbers that were not revoked before. Raises NotFound.
+        """
+        state = self._state(identity)
+        wanted = None if serials is None else [s.lower().lstrip("0") for s in serials]
+        if wanted is not None:
+            known = {one.serial for one in await self._issued.all(identity)}
+            for serial in wanted:
+                if serial not in known:
+                    raise NotFound("certificate", serial)
+        reason = COMPROMISED if compromised else REMOVED
+        gone = await self._issued.revoke(identity, wanted, reason=reason, actor=actor)
+        if gone and state.link is not None:
+            await state.link.close(1008, "certificate revoked")
+        return gone
+
+    async def revocation_list(self, use: str) -> str:
+        """Return the revocation list (PEM) of the authority that signs for a use; NotFound."""
+        authority = self._authorities.get(use)
+        if authority is None:
+            raise NotFound("authority", use)
+        uses = [name for name, one in self._authorities.items() if one is authority]
+        entries = [
+            (one.serial, one.revoked_at, x509.ReasonFlags(one.reason))
+            for one in revoked(await self._issued.all(), uses)
+            if one.revoked_at is not None
+        ]
+        return authority.revocation_list(entries, valid=_LIST_VALID)
 
     async def rotate_password(self, identity: str, *, actor: str) -> dict[str, Any]:
         """Give a station a new random password, which nobody gets to see (FW-09, SEC-15).

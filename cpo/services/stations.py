@@ -23,6 +23,7 @@ from cpo.domain.values import replace
 from cpo.errors import CpoError, Invalid, NotFound, StationOffline
 from cpo.services.authorization import Authorizations
 from cpo.services.intake import BootAnswer, TokenAnswer, TransactionAnswer
+from cpo.services.issued_certificates import IssuedCertificates
 from cpo.services.memory import Memory, StationState
 from cpo.services.ports import Audit, Seat, StationLink, Store, Work
 from cpo.services.publishing import Publishing
@@ -88,6 +89,7 @@ class Stations:
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_reservation_gone: list[Callable[[str, int, bool], Awaitable[None]]] = []
         self.quirk_profiles: Sequence[QuirkProfile] = ()
+        self.certificates = IssuedCertificates(memory, store, now=now)
         self.on_boot: list[Callable[[str], None]] = []
         self.on_authorized: list[Callable[[str, str, Token | None], None]] = []
         # With several nodes: who is in charge of which station.
@@ -412,7 +414,12 @@ class Stations:
                 booted_at=known.record.booted_at,
                 last_seen_at=known.record.last_seen_at,
                 ocpp_version=known.record.ocpp_version,
+                certificates=known.record.certificates,
+                revoked_certificates=known.record.revoked_certificates,
             )
+        else:
+            gone = await self.certificates.revoked_before(record.identity)
+            record = replace(record, certificates=(), revoked_certificates=gone)
         work.put(record)
         work.put(Audit(self._now(), actor, "station.put", record.identity))
         state = known or StationState(record)
@@ -473,6 +480,7 @@ class Stations:
             return
         work = Work()
         work.delete(state.record)
+        await self.certificates.removed(work, identity)
         work.put(Audit(self._now(), actor, "station.delete", identity))
         for location, evse in self._memory.sites.evses_of(identity):
             self._publishing.evse(work, location, evse, None)

@@ -84,6 +84,9 @@ async def test_fw06_any_security_event_is_kept(backend, version, name):
     (event,) = kept(backend, "security-event").values()
     assert event["type"] == name
     assert event["critical"] is (name == "TamperDetectionActivated")
+    known = name if name == "TamperDetectionActivated" else "other"
+    counted = backend.metrics.security_events._series
+    assert counted == {(known, str(event["critical"]).lower()): 1}
 
 
 @pytest.mark.parametrize("status", ["InvalidSignature", "RevokedCertificate"])
@@ -421,7 +424,7 @@ def test_every_message_that_stations_send_has_a_handler(version, count):
     assert len(handlers - {"NotifyPeriodicEventStream"}) == count
 
 
-def certificate_request(name, *, bits=256):
+def certificate_request(name, *, bits=256, organization=None):
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -432,7 +435,10 @@ def certificate_request(name, *, bits=256):
         if bits == 256
         else rsa.generate_private_key(public_exponent=65537, key_size=bits)
     )
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
+    if organization is not None:
+        attributes.append(x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+    subject = x509.Name(attributes)
     csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return csr.public_bytes(serialization.Encoding.PEM).decode()
 
@@ -481,6 +487,45 @@ async def test_fw07_a_request_for_itself_is_signed_and_delivered(signing, versio
 )
 async def test_fw07_sec18_requests_that_are_not_its_own_or_weak_are_rejected(signing, csr):
     charger = await signing.charger("2.0.1")
+
+    assert await charger.call("SignCertificate", csr=csr) == {"status": "Rejected"}
+    assert charger.asked == []
+
+
+@pytest.fixture
+async def particular(open_backend, authority_files):
+    """A backend that signs for organizations of ours only."""
+    organizations = ["Example Charging", "Example Energy"]
+    tls = {**authority_files, "authority_organizations": organizations}
+    backend = await open_backend(tls=tls)
+    await backend.register("CP1")
+    return backend
+
+
+@pytest.mark.parametrize(
+    ("asked", "signed"),
+    [("Example Energy", "Example Energy"), (None, "Example Charging")],
+)
+async def test_fw07_the_organization_of_a_request_is_one_of_ours(particular, asked, signed):
+    """FW-07: O = CPO; a request that names none gets our first."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    charger = await particular.charger("2.0.1")
+    csr = certificate_request("CP1", organization=asked)
+    assert await charger.call("SignCertificate", csr=csr) == {"status": "Accepted"}
+    await particular.until(lambda: "current" in kept(particular, "station-certificate"))
+
+    _, payload = charger.asked[-1]
+    certificate = x509.load_pem_x509_certificate(payload["certificateChain"].encode())
+    (organization,) = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    assert organization.value == signed
+
+
+async def test_fw07_a_request_for_another_organization_is_rejected(particular):
+    charger = await particular.charger("2.0.1")
+
+    csr = certificate_request("CP1", organization="Somebody Else")
 
     assert await charger.call("SignCertificate", csr=csr) == {"status": "Rejected"}
     assert charger.asked == []

@@ -225,6 +225,95 @@ async def test_sec17_a_revoked_certificate_is_refused(open_backend, pki, tmp_pat
         await enter(backend, contexts[1], user=None)
 
 
+@pytest.fixture
+async def signed(open_backend, pki, tmp_path):
+    """A backend that signs for its stations, and accepts what it signed."""
+    pki.client_ca.private_key_pem.write_to_path(str(tmp_path / "client-ca.key"))
+    backend = await open_backend(
+        context=server_context(pki.files),
+        tls={
+            "authority_certificate": tmp_path / "client-ca.pem",
+            "authority_key": tmp_path / "client-ca.key",
+        },
+    )
+    await backend.register("CP1", security_profile=2)
+    return backend
+
+
+def request_of_its_own():
+    """Return a new key, and a request for CP1 that is signed with it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CP1")])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return key, csr.public_bytes(serialization.Encoding.PEM).decode()
+
+
+async def certificate_of(backend, pki, name):
+    """Have a certificate signed as a station does; returns a client that shows it."""
+    from cryptography.hazmat.primitives import serialization
+
+    key, pem = request_of_its_own()
+    charger = await backend.charger_over_tls("2.0.1", pki.client())
+    assert await charger.call("SignCertificate", csr=pem) == {"status": "Accepted"}
+    await backend.until(lambda: any(action == "CertificateSigned" for action, _ in charger.asked))
+    chain = next(p["certificateChain"] for a, p in charger.asked if a == "CertificateSigned")
+    await charger.close()
+    (pki.folder / f"{name}.pem").write_text(chain)
+    (pki.folder / f"{name}.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = pki.client()
+    context.load_cert_chain(pki.folder / f"{name}.pem", pki.folder / f"{name}.key")
+    return context
+
+
+async def test_sec17_an_older_certificate_ends_when_the_station_came_in_with_the_newer(signed, pki):
+    """Until then both count: the station may fall back to the old one (A02)."""
+    older, newer = [await certificate_of(signed, pki, name) for name in ("older", "newer")]
+    before = signed.stations.find("CP1").certificates
+    assert len(before) == 2
+
+    await (await enter(signed, older, user=None)).close()
+    assert signed.stations.find("CP1").revoked_certificates == ()
+    await (await enter(signed, newer, user=None)).close()
+    await signed.until(lambda: signed.stations.find("CP1").revoked_certificates == before[:1])
+
+    assert await refused(signed, older, user=None) == 401
+    await (await enter(signed, newer, user=None)).close()
+
+
+async def test_sec17_certificates_of_a_removed_station_stay_revoked(signed, pki):
+    """Also when a station of the same name is entered again."""
+    context = await certificate_of(signed, pki, "removed")
+    await (await enter(signed, context, user=None)).close()
+    await signed.stations.remove("CP1", actor="test")
+    assert await refused(signed, context, user=None) == 401
+
+    await signed.register("CP1", security_profile=2)
+
+    assert await refused(signed, context, user=None) == 401
+    await (await enter(signed, pki.client())).close()
+
+
+async def test_sec17_a_certificate_that_its_station_refused_is_revoked(signed, pki):
+    charger = await signed.charger_over_tls("2.0.1", pki.client())
+    charger.answers["CertificateSigned"] = {"status": "Rejected"}
+    _, pem = request_of_its_own()
+    assert await charger.call("SignCertificate", csr=pem) == {"status": "Accepted"}
+
+    await signed.until(lambda: len(signed.stations.find("CP1").revoked_certificates) == 1)
+    assert signed.stations.find("CP1").certificates == ()
+
+
 async def test_certificates_are_read_again_when_their_files_have_changed(pki, tmp_path):
     """A renewal that is half written changes nothing, the whole one is used."""
     chain, key = tmp_path / "served.pem", tmp_path / "served.key"

@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+import msgspec
 import structlog
 
 from cpo.domain.command import Command, CommandKind, StationCommand
 from cpo.domain.station import Station
 from cpo.errors import Conflict, CpoError, NotFound, StationOffline, StoreUnavailable
 from cpo.services.authorization import Authorizations, Expected
+from cpo.services.issued_certificates import IssuedCertificates
 from cpo.services.memory import Memory, StationState
 from cpo.services.nodes.errands import Errands, Head, RemoteLink, read, write
 from cpo.services.nodes.feed import Feed, Newsroom
@@ -271,6 +273,21 @@ class Seats:
 
         preferences.elsewhere = elsewhere
         self._errands.kinds["prefer"] = told
+
+    def share_revocations(self, issued: IssuedCertificates) -> None:
+        """Have the node in charge of a station revoke its certificates."""
+
+        async def elsewhere(state: StationState, said: dict[str, Any]) -> bytes:
+            return await self._ask(state, "revoke", said)
+
+        async def told(head: Head, _: bytes) -> bytes:
+            station = self._held(head).record.identity
+            reason, actor = str(head["reason"]), str(head["actor"])
+            gone = await issued.revoke(station, head["serials"], reason=reason, actor=actor)
+            return msgspec.json.encode(gone)
+
+        issued.elsewhere = elsewhere
+        self._errands.kinds["revoke"] = told
 
     async def _ask(self, state: StationState, kind: str, head: Head, body: bytes = b"") -> bytes:
         identity = state.record.identity

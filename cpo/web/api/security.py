@@ -1,9 +1,12 @@
 """Certificates and when they end, renewals, passwords, and the stations' security events."""
 
+from dataclasses import asdict
 from typing import Any
 
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from cpo.services.issued_certificates import FOR_US
 from cpo.web.api import shapes
 from cpo.web.routes import PAGING, Answer, Call, Parameter, Route
 
@@ -29,6 +32,37 @@ async def renew(call: Call) -> Answer:
     return await call.services.security.renew(
         call.path["identity"], for_cars=call.body.for_cars, actor=call.actor.name
     )
+
+
+class RevokeBody(BaseModel):
+    """Which certificates, by serial number in hex; all of the station without. And why."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    serials: list[str] | None = Field(None, min_length=1, max_length=100)
+    compromised: bool = Field(False, strict=True)
+
+
+async def issued(call: Call) -> Answer:
+    """Return what our authorities signed for a station."""
+    found = await call.services.security.issued(call.path["identity"])
+    return {"items": [asdict(one) for one in found], "next_cursor": None}
+
+
+async def revoke(call: Call) -> Answer:
+    """Revoke certificates of a station."""
+    identity, body = call.path["identity"], call.body
+    gone = await call.services.security.revoke(
+        identity, body.serials, compromised=body.compromised, actor=call.actor.name
+    )
+    return {"station": identity, "revoked": gone}
+
+
+async def revocation_list(call: Call) -> Answer:
+    """Return the revocation list of one of our authorities."""
+    use = call.query.get("use", FOR_US)
+    text = await call.services.security.revocation_list(use)
+    return web.Response(text=text, content_type="application/pem-certificate-chain")
 
 
 async def rotate(call: Call) -> Answer:
@@ -68,6 +102,14 @@ _STATUS: dict[str, Any] = {
         },
     },
 }
+_REVOKED: dict[str, Any] = {
+    "type": "object",
+    "required": ["station", "revoked"],
+    "properties": {
+        "station": {"type": "string"},
+        "revoked": {"type": "array", "items": {"type": "string"}},
+    },
+}
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -100,6 +142,40 @@ ROUTES: tuple[Route, ...] = (
         body=RenewBody,
         answer=_STATUS,
         errors=(404, 409),
+    ),
+    Route(
+        method="GET",
+        path="/stations/{identity}/issued-certificates",
+        handler=issued,
+        scope="read",
+        tag="security",
+        summary="Show what our own authorities signed for a station, and what of it is revoked",
+        answer=_ITEMS,
+        errors=(404,),
+    ),
+    Route(
+        method="POST",
+        path="/stations/{identity}/revoke-certificates",
+        handler=revoke,
+        scope="admin",
+        tag="security",
+        summary="Revoke what we signed for a station, and end its connection",
+        body=RevokeBody,
+        answer=_REVOKED,
+        errors=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/certificates/revocation-list",
+        handler=revocation_list,
+        scope="read",
+        tag="security",
+        summary="Download the revocation list (PEM) of one of our own authorities",
+        answer={"type": "string"},
+        parameters=(
+            Parameter(name="use", meaning="What it signs for; ChargingStationCertificate"),
+        ),
+        errors=(404,),
     ),
     Route(
         method="POST",

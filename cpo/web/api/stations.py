@@ -31,6 +31,8 @@ class Habits(BaseModel):
     """For a charger that names no subprotocol."""
     pings: Literal["on", "off"] | None = None
     """Off for a charger that cannot answer WebSocket pings."""
+    compression: Literal["on", "off"] | None = None
+    """Off for a charger whose permessage-deflate is broken (`ocpp.compression`)."""
     intake: Literal["lenient", "strict"] | None = None
     """Strict for a charger under test: what breaks the schema is refused."""
     local_list: Literal["auto", "on", "off"] | None = None

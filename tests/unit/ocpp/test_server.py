@@ -378,15 +378,35 @@ async def test_tr24_many_take_overs_keep_the_newest(door: Door) -> None:
         await socket.close()
 
 
-async def test_tr12_compression_is_off_by_default_and_a_setting(open_door: DoorMaker) -> None:
-    plain, squeezing = await open_door(), await open_door(compression=True)
+OFFER = "Sec-WebSocket-Extensions"
 
-    async with plain.connect() as socket:
-        assert "Sec-WebSocket-Extensions" not in socket.response.headers
+
+async def test_tr12_compression_is_negotiated_with_who_offers_it(open_door: DoorMaker) -> None:
+    door = await open_door()
+
+    async with door.connect() as socket:
+        assert socket.response is not None
+        agreed = socket.response.headers[OFFER]
+        assert "permessage-deflate" in agreed
+        assert "server_no_context_takeover" in agreed
+        assert "client_no_context_takeover" in agreed
         await ask(socket)
-    async with squeezing.connect() as socket:
-        assert "permessage-deflate" in socket.response.headers["Sec-WebSocket-Extensions"]
+        await ask(socket, "2")
+    async with door.connect(compression=None) as socket:
+        assert socket.response is not None
+        assert OFFER not in socket.response.headers
         await ask(socket)
+
+
+async def test_tr12_q9_compression_is_off_by_setting_and_by_habit(open_door: DoorMaker) -> None:
+    plain, door = await open_door(compression=False), await open_door()
+    door.directory.add("CP1", compression=False)
+
+    for one in (plain, door):
+        async with one.connect() as socket:
+            assert socket.response is not None
+            assert OFFER not in socket.response.headers
+            await ask(socket)
 
 
 async def test_tr14_fragments_and_binary_frames_are_one_message(door: Door) -> None:

@@ -9,6 +9,8 @@ from cryptography import x509
 from operating import Link, Operating
 
 from cpo.domain.station import Boot, Station
+from cpo.services.authority import Authority
+from cpo.services.issued_certificates import FOR_US
 from cpo.services.ports import StationDocument, Work
 from cpo.services.station_security import StationSecurity
 
@@ -146,3 +148,38 @@ def test_a_file_that_cannot_be_read_does_not_hide_the_others(tmp_path):
 
 
 assert Link
+
+
+async def test_sec17_what_we_signed_is_listed_and_revoked_by_the_operator(world, tmp_path):
+    """The list of revoked ones is signed by the authority itself."""
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.private_key_pem.write_to_path(str(tmp_path / "ca.key"))
+    loaded = Authority.load(
+        tmp_path / "ca.pem",
+        tmp_path / "ca.key",
+        validity=timedelta(days=1),
+        now=lambda: world.charging.clock,
+    )
+    world.security._authorities = {FOR_US: loaded}
+    certificates = world.charging.stations.certificates
+    for serial in ("a1", "b2"):
+        await certificates.issued("CP1", serial, FOR_US, NOON + timedelta(days=5))
+
+    _, listed, _ = await world.ask("GET", "/api/v1/stations/CP1/issued-certificates")
+    path = "/api/v1/stations/CP1/revoke-certificates"
+    unknown, _, _ = await world.ask("POST", path, {"serials": ["c3"]})
+    _, one, _ = await world.ask("POST", path, {"serials": ["0A1"], "compromised": True})
+    _, rest, _ = await world.ask("POST", path, {})
+    status, text, _ = await world.ask("GET", "/api/v1/certificates/revocation-list")
+    none, _, _ = await world.ask("GET", "/api/v1/certificates/revocation-list?use=V2GCertificate")
+
+    assert [i["serial"] for i in listed["items"]] == ["a1", "b2"]
+    assert (unknown, none) == (404, 404)
+    assert (one["revoked"], rest["revoked"]) == (["a1"], ["b2"])
+    assert world.charging.stations.find("CP1").revoked_certificates == ("a1", "b2")
+    assert status == 200
+    crl = x509.load_pem_x509_crl(text if isinstance(text, bytes) else text.encode())
+    assert crl.is_signature_valid(loaded.certificate.public_key())
+    reasons = {f"{entry.serial_number:x}": entry.extensions[0].value.reason.value for entry in crl}
+    assert reasons == {"a1": "keyCompromise", "b2": "cessationOfOperation"}
