@@ -109,6 +109,20 @@ def number(value: Any, path: str) -> Decimal | int:
     return value.normalize()
 
 
+def not_negative(most: int | None = None) -> Check:
+    """Accept a number of at most 4 decimals from 0 on."""
+
+    def check(value: Any, path: str) -> Decimal | int:
+        amount = number(value, path)
+        if amount < 0:
+            raise Invalid(path, "must not be negative")
+        if most is not None and amount > most:
+            raise Invalid(path, f"more than {most}")
+        return amount
+
+    return check
+
+
 def url(value: Any, path: str) -> str:
     """Accept an absolute http or https URL."""
     checked: str = ascii_text(255)(value, path)

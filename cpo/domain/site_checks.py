@@ -4,6 +4,7 @@ The shape is that of OCPI 2.3.0, with the bindings to hardware beside it.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,6 +13,7 @@ from cpo.domain.reading import (
     degrees,
     list_of,
     moment,
+    not_negative,
     number,
     one_of,
     record,
@@ -192,6 +194,19 @@ def _says_when(hours: dict[str, Any], prefix: str) -> None:
         raise Invalid(f"{prefix}regular_hours", "required when twentyfourseven is false")
 
 
+def _adds_up(mix: dict[str, Any], prefix: str) -> None:
+    seen: dict[str, set[str]] = {"source": set(), "category": set()}
+    for name, kind in (("energy_sources", "source"), ("environ_impact", "category")):
+        for index, item in enumerate(mix.get(name, ())):
+            if item[kind] in seen[kind]:
+                raise Invalid(f"{prefix}{name}[{index}].{kind}", f"{item[kind]} is given twice")
+            seen[kind].add(item[kind])
+    sources = mix.get("energy_sources", ())
+    # Each may have been rounded up to a whole percent.
+    if sum(item["percentage"] for item in sources) > 100 + Decimal(len(sources)) / 2:
+        raise Invalid(f"{prefix}energy_sources", "the percentages add up to more than 100")
+
+
 def _ends_later(span: dict[str, Any], prefix: str) -> None:
     if span.get("period_end", "Z") <= span["period_begin"]:
         raise Invalid(f"{prefix}period_end", "not later than period_begin")
@@ -228,13 +243,16 @@ _HOURS = record(
 ENERGY_MIX = record(
     {"is_green_energy": truth},
     {
-        "energy_sources": list_of(record({"source": one_of(ENERGY_SOURCES), "percentage": number})),
+        "energy_sources": list_of(
+            record({"source": one_of(ENERGY_SOURCES), "percentage": not_negative(100)})
+        ),
         "environ_impact": list_of(
-            record({"category": one_of(ENVIRONMENTAL_IMPACTS), "amount": number})
+            record({"category": one_of(ENVIRONMENTAL_IMPACTS), "amount": not_negative()})
         ),
         "supplier_name": text(64),
         "energy_product_name": text(64),
     },
+    rule=_adds_up,
 )
 _PUBLISH_TOKEN = record(
     {},

@@ -136,9 +136,7 @@ class SiteBook:
             )
 
     def _check(self, location: Location) -> None:
-        party = (location.country_code.upper(), location.party_id.upper())
-        if self._parties and party not in {(c.upper(), p.upper()) for c, p in self._parties}:
-            raise Invalid("party_id", f"{party[0]}/{party[1]} is none of the configured parties")
+        self._check_party(location)
         for index, evse in enumerate(location.evses):
             if evse.binding is None:
                 continue
@@ -149,6 +147,11 @@ class SiteBook:
                         f"evses[{index}].ocpp",
                         f"is bound to EVSE {taken.uid!r} of location {other.id!r} already",
                     )
+
+    def _check_party(self, owned: Location | Tariff) -> None:
+        party = (owned.country_code.upper(), owned.party_id.upper())
+        if self._parties and party not in {(c.upper(), p.upper()) for c, p in self._parties}:
+            raise Invalid("party_id", f"{party[0]}/{party[1]} is none of the configured parties")
 
     # --- tariffs ----------------------------------------------------------------------------------
 
@@ -169,7 +172,8 @@ class SiteBook:
     async def put_tariff(self, tariff_id: str, body: Mapping[str, Any], *, actor: str) -> Tariff:
         """Add or change a tariff; running sessions keep the form they started with (D11).
 
-        Raises Invalid naming the field of what cannot be priced without guessing.
+        Raises Invalid naming the field of what cannot be priced without guessing, or of a party
+        that is none of ours.
         """
         named = str(body.get("id", tariff_id))
         if named.lower() != tariff_id.lower():
@@ -180,6 +184,7 @@ class SiteBook:
             filled.setdefault("party_id", self._parties[0][1])
         filled.setdefault("last_updated", self._now().isoformat().replace("+00:00", "Z"))
         tariff = parse_tariff(filled)
+        self._check_party(tariff)
         work = Work()
         work.put(tariff)
         self._publishing.tariff(work, tariff.id)

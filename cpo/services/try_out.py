@@ -34,10 +34,16 @@ from cpo.domain.tariff import (
 from cpo.errors import Invalid
 
 _LONGEST = timedelta(days=100)
+_MICROSECOND = timedelta(microseconds=1)
+_ROUNDED_HOURS = Decimal("0.005")
 _RAW = ("meter_samples", "power_samples", "current_samples", "states")
 
-_TIMES = {"TIME": "time_s", "PARKING_TIME": "parking_s", "RESERVATION_TIME": "reserved_s"}
-_MEASURES = {
+_TIMES = frozenset({"TIME", "PARKING_TIME", "RESERVATION_TIME"})
+_FIELDS = {
+    "ENERGY": ("energy_wh", 1000),
+    "TIME": ("time_s", 3600),
+    "PARKING_TIME": ("parking_s", 3600),
+    "RESERVATION_TIME": ("reserved_s", 3600),
     "MIN_POWER": ("min_power_w", 1000),
     "MAX_POWER": ("max_power_w", 1000),
     "MIN_CURRENT": ("min_current_a", 1),
@@ -173,6 +179,7 @@ def _periods(listed: Any, started_at: datetime, ended_at: datetime) -> tuple[Per
     if not isinstance(listed, list) or not listed:
         raise Invalid("session.charging_periods", "at least one period is needed")
     periods = []
+    left = _TimeLeft(ended_at - started_at)
     for i, item in enumerate(listed):
         at = f"session.charging_periods[{i}]"
         period = _object(item, at, "a period")
@@ -180,13 +187,40 @@ def _periods(listed: Any, started_at: datetime, ended_at: datetime) -> tuple[Per
         if not started_at <= begins_at <= ended_at:
             raise Invalid(f"{at}.start_date_time", "lies outside the session")
         dimensions = period.get("dimensions")
-        if not isinstance(dimensions, list):
-            raise Invalid(f"{at}.dimensions", "must be a list")
-        periods.append(Period(started_at=begins_at, **_volumes(dimensions, f"{at}.dimensions")))
+        if not isinstance(dimensions, list) or not dimensions:
+            raise Invalid(f"{at}.dimensions", "must be a list of at least one dimension")
+        periods.append(
+            Period(started_at=begins_at, **_volumes(dimensions, f"{at}.dimensions", left))
+        )
     return tuple(periods)
 
 
-def _volumes(dimensions: list[Any], at: str) -> dict[str, Any]:
+class _TimeLeft:
+    """The time of a session that its periods have not used up.
+
+    A volume in hours counts as rounded in its last decimal, but not by more than 0.005 h.
+    """
+
+    def __init__(self, duration: timedelta) -> None:
+        self._seconds = Decimal(duration // _MICROSECOND) / 1_000_000
+
+    def take(self, volume: Decimal | None, seconds: Decimal | None, where: str) -> Decimal:
+        """Return the seconds of a time dimension; raise Invalid where they cannot all have been."""
+        if seconds is not None:
+            taken, rounded, field = seconds, Decimal(0), "seconds"
+        else:
+            hours = volume or Decimal(0)
+            taken, field = hours * 3600, "volume"
+            exponent = hours.as_tuple().exponent
+            step = Decimal(1).scaleb(exponent) if isinstance(exponent, int) else Decimal(0)
+            rounded = min(step / 2, _ROUNDED_HOURS) * 3600
+        self._seconds -= taken - rounded
+        if taken and self._seconds < 0:
+            raise Invalid(f"{where}.{field}", "the periods last longer than the session")
+        return taken
+
+
+def _volumes(dimensions: list[Any], at: str, left: _TimeLeft) -> dict[str, Any]:
     found: dict[str, Any] = {}
     means: dict[str, Decimal] = {}
     for i, item in enumerate(dimensions):
@@ -199,25 +233,22 @@ def _volumes(dimensions: list[Any], at: str) -> dict[str, Any]:
         seconds = amount(dimension, "seconds", where)
         if volume is None and seconds is None:
             raise Invalid(f"{where}.volume", "missing")
+        if name not in _FIELDS and name not in _MEANS and name not in _WITHOUT_PRICE:
+            raise Invalid(f"{where}.type", f"{name!r} is not a dimension")
+        field, factor = _FIELDS.get(name, ("", 0))
+        if field in found:
+            raise Invalid(f"{where}.type", f"{name} is given twice")
+        if name in _TIMES:
+            found[field] = left.take(volume, seconds, where)
+            continue
+        if seconds is not None:
+            raise Invalid(f"{where}.seconds", f"{name} is no time")
         value = volume or Decimal(0)
-        if name == "ENERGY":
-            field, value = "energy_wh", value * 1000
-        elif name in _TIMES:
-            field, value = _TIMES[name], value * 3600 if seconds is None else seconds
-        elif name in _MEASURES:
-            field, factor = _MEASURES[name]
-            value *= factor
+        if field:
+            found[field] = value * factor
         elif name in _MEANS:
             least, most, factor = _MEANS[name]
             means |= {least: value * factor, most: value * factor}
-            continue
-        elif name in _WITHOUT_PRICE:
-            continue
-        else:
-            raise Invalid(f"{where}.type", f"{name!r} is not a dimension")
-        if field in found:
-            raise Invalid(f"{where}.type", f"{name} is given twice")
-        found[field] = value
     return means | found
 
 

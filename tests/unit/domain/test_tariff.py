@@ -190,6 +190,52 @@ REFUSED = [
     (["tariff_alt_text"], [{"language": "en"}], "tariff_alt_text[0]"),
     (["tariff_alt_text"], [{"language": "eng", "text": "x"}], "tariff_alt_text[0].language"),
     (["energy_mix"], 5, "energy_mix"),
+    (["energy_mix"], {}, "energy_mix.is_green_energy"),
+    (
+        ["energy_mix"],
+        {"is_green_energy": True, "energy_sources": [{"source": "SUN", "percentage": 1}]},
+        "energy_mix.energy_sources[0].source",
+    ),
+    (
+        ["energy_mix"],
+        {"is_green_energy": True, "energy_sources": [{"source": "SOLAR", "percentage": -1}]},
+        "energy_mix.energy_sources[0].percentage",
+    ),
+    (
+        ["energy_mix"],
+        {"is_green_energy": True, "energy_sources": [{"source": "SOLAR", "percentage": 101}]},
+        "energy_mix.energy_sources[0].percentage",
+    ),
+    (
+        ["energy_mix"],
+        {
+            "is_green_energy": True,
+            "energy_sources": [
+                {"source": "SOLAR", "percentage": 60},
+                {"source": "WIND", "percentage": 60},
+            ],
+        },
+        "energy_mix.energy_sources",
+    ),
+    (
+        ["energy_mix"],
+        {
+            "is_green_energy": True,
+            "energy_sources": [
+                {"source": "SOLAR", "percentage": 40},
+                {"source": "SOLAR", "percentage": 60},
+            ],
+        },
+        "energy_mix.energy_sources[1].source",
+    ),
+    (
+        ["energy_mix"],
+        {
+            "is_green_energy": False,
+            "environ_impact": [{"category": "NUCLEAR_WASTE", "amount": -3}],
+        },
+        "energy_mix.environ_impact[0].amount",
+    ),
     ([*P0, "price"], Decimal("0." + "1" * 41), "elements[0].price_components[0].price"),
     ([*R0, "max_kwh"], 0, "elements[0].restrictions.max_kwh"),
     ([*R0, "max_power"], 0, "elements[0].restrictions.max_power"),

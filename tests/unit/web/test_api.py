@@ -328,6 +328,17 @@ async def test_a_bad_instant_is_refused(frames, query):
 # --- locations, tariffs, tokens ------------------------------------------------------------------
 
 
+async def test_a_tariff_of_another_party_is_refused(world):
+    """TAR-1: what we publish is ours; a partner would find no role of ours for it."""
+    body = TARIFF | {"country_code": "DE", "party_id": "XYZ"}
+
+    status, problem, _ = await world.ask("PUT", f"{API}/tariffs/T9", body)
+
+    assert status == 422
+    assert problem["field"] == "party_id"
+    assert (await world.ask("GET", f"{API}/tariffs/T9"))[0] == 404
+
+
 async def test_a_tariff_comes_back_as_it_was_put(world):
     created, shown, _ = await world.ask("PUT", f"{API}/tariffs/T1", TARIFF)
     _, got, _ = await world.ask("GET", f"{API}/tariffs/T1")
