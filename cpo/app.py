@@ -56,6 +56,7 @@ from cpo.services.memory import Memory, StationState
 from cpo.services.meter_keys import MeterKeys
 from cpo.services.partners import Partners
 from cpo.services.passwords import Passwords
+from cpo.services.placing import Placing
 from cpo.services.preferences import ChargingPreferences
 from cpo.services.publishing import Publishing
 from cpo.services.running_costs import RunningCosts
@@ -157,6 +158,7 @@ class Parts:
     limits: Limits
     preferences: ChargingPreferences
     passwords: Passwords
+    placing: Placing
 
 
 class App:
@@ -253,6 +255,8 @@ class App:
             settle_time=settings.ocpp.settle_time,
         )
         stack.push_async_callback(transactions.close)
+        placing = Placing(memory, store, transactions)
+        stack.push_async_callback(placing.close)
         displays = RunningCosts(memory, store, billing, now=now)
         transactions.on_session.append(displays.session)
         stack.push_async_callback(displays.close)
@@ -310,6 +314,7 @@ class App:
             limits=limits,
             preferences=ChargingPreferences(memory, store, billing, transactions, now=now),
             passwords=Passwords(keys.passwords),
+            placing=placing,
         )
 
     async def _lead(self, parts: "Parts", node: Nodes | None = None) -> None:
@@ -369,6 +374,7 @@ class App:
         )
         chain = CdrChain(store, now=now)
         sites = SiteBook(memory, store, parts.publishing, now=now, parties=parts.parties)
+        sites.on_location.append(parts.placing.location_changed)
 
         if node:
             # Before what is unheard is loaded: nothing can come between the two.
@@ -387,6 +393,7 @@ class App:
                 sites=sites,
                 tokens=parts.tokens,
                 transactions=transactions,
+                placing=parts.placing,
                 partners=parts.partners,
                 commands=commands,
                 cdrs=Cdrs(store, parts.billing, parts.publishing, now=now),
@@ -545,6 +552,7 @@ class App:
         nodes = await Nodes.open(settings, keys.vault, stack, lost=self._lose)
         parts = await self._build(nodes.store, keys, metrics, memory=nodes.memory)
         nodes.attach(parts.partners, parts.tokens)
+        nodes.node.feed.on_place.append(parts.placing.location_changed)
         nodes.node.attach(
             parts.stations,
             parts.transactions,

@@ -528,6 +528,7 @@ HOLD_REASONS = (
     "stop_before_start",
     "clock_implausible",
     "tariff_unknown",
+    "placed_later",
     "signed_invalid",
     "signed_key_differs",
     "signed_contradicts",

@@ -273,6 +273,14 @@ def _station() -> click.Group:
         columns = ["at", "direction", "action", "frame", "answer_frame"]
         print_list(found, columns, as_json=as_json)
 
+    @verb(group, "unplaced")
+    @click.argument("identity")
+    def unplaced(api: OperatorApi, *, identity: str, as_json: bool) -> None:
+        """List ended charges at EVSEs that no Location has; putting the Location settles them."""
+        found = api.pages(f"{API}/stations/{quoted(identity)}/unplaced", most=500)
+        columns = ["transaction", "evse_id", "started_at", "ended_at", "kwh", "id_token"]
+        print_list(found, columns, as_json=as_json)
+
     @verb(group, "call")
     @click.argument("identity")
     @click.argument("action")

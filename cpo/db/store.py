@@ -311,6 +311,16 @@ class SqlStore:
             .limit(limit)
         )
 
+    async def unplaced_transactions(self, station: str, limit: int) -> list[Transaction]:
+        """Return a station's ended transactions that no Location was known for, newest first."""
+        return await self._transactions(
+            _TRANSACTION.where(
+                _TX.station == station, _TX.phase == "ended", rows.SNAPSHOTS.c.id.is_(None)
+            )
+            .order_by(_TX.started_at.desc(), _TX.id.desc())
+            .limit(limit)
+        )
+
     async def transaction(self, id: str) -> Transaction | None:
         """Return a transaction with its samples."""
         found = await self._transactions(_TRANSACTION.where(_TX.id == id))

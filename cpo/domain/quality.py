@@ -43,6 +43,7 @@ _WORDS = {
     "stop_before_start": "the stop was told to lie before the start",
     "clock_implausible": "the station's clock was wrong",
     "tariff_unknown": "the connector names a tariff that was not there when the session began",
+    "placed_later": "its Location was entered after it ended: the tariff is the one of then",
     "events_missing": "messages with numbers in between never came",
     "matched_without_id": "readings came without the transaction's id and were matched",
     "signed_invalid": "a signed reading does not fit its signature",

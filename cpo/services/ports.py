@@ -308,6 +308,10 @@ class Store(Protocol):
         """Return a station's newest transactions, newest first."""
         ...
 
+    async def unplaced_transactions(self, station: str, limit: int) -> list[Transaction]:
+        """Return a station's ended transactions that no Location was known for, newest first."""
+        ...
+
     async def transaction(self, id: str) -> Transaction | None:
         """Return a transaction with its samples."""
         ...

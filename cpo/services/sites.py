@@ -42,6 +42,7 @@ class SiteBook:
         self._publishing = publishing
         self._now = now
         self._parties = tuple(parties)
+        self.on_location: list[Callable[[str], None]] = []
 
     # --- locations --------------------------------------------------------------------------------
 
@@ -93,6 +94,8 @@ class SiteBook:
         work.put(Audit(self._now(), actor, "location.put", location_id))
         work.then(lambda stamp: sites.put(location, stamp))
         await self._store.commit(work)
+        for hear in self.on_location:
+            hear(location.id)
         return self.view(location_id)
 
     async def remove_location(self, location_id: str, *, actor: str) -> None:

@@ -667,6 +667,13 @@ class Transactions:
         work.put(settled)
         work.then(lambda _: state.remember(settled))
         if session is None:
+            if transaction.snapshot is None:
+                log.warning(
+                    "transaction.without_location",
+                    station=transaction.station,
+                    transaction=transaction.key,
+                    evse_id=transaction.evse_id,
+                )
             return None
         work.put(session)
         self._publishing.session(work, session.id, session.partner_id)
@@ -709,6 +716,32 @@ class Transactions:
             await self._keep(work, state, transaction, ended, None)
             self._memory.fence(work, state)
             await self._store.commit(work)
+
+    async def place(self, state: StationState, transaction: Transaction) -> bool:
+        """Settle an ended transaction whose EVSE got its Location only now; False when it has none.
+
+        What it would have cost then is not known: its CDR is held for the operator.
+        """
+        async with state.lock:
+            transaction = state.transactions.get(transaction.key) or transaction
+            if transaction.open or transaction.snapshot is not None:
+                return False
+            snapshot = self._billing.snapshot(transaction)
+            if snapshot is None:
+                return False
+            settled = "settled" in transaction.flags
+            flags = (transaction.flags - {"settled"}) | {"placed_later"}
+            placed = replace(transaction, snapshot=snapshot, flags=flags)
+            work = Work()
+            if settled:
+                await self._bill(work, state, placed)
+            else:  # it still waits for events that are missing
+                work.put(placed)
+                work.then(lambda _: state.remember(placed))
+                self._publish(work, placed)
+            self._memory.fence(work, state)
+            await self._store.commit(work)
+            return True
 
     async def recover(self) -> None:
         """After a start: close the books of what ended but waited for missing events."""

@@ -13,6 +13,7 @@ from cpo.services.local_lists import LocalLists
 from cpo.services.memory import Memory
 from cpo.services.meter_keys import MeterKeys
 from cpo.services.partners import Partners
+from cpo.services.placing import Placing
 from cpo.services.ports import Now, Store
 from cpo.services.site_limits import SiteLimits
 from cpo.services.sites import SiteBook
@@ -41,6 +42,7 @@ class OperatorServices:
     sites: SiteBook
     tokens: Tokens
     transactions: Transactions
+    placing: Placing
     partners: Partners
     commands: Commands
     cdrs: Cdrs

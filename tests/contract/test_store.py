@@ -148,6 +148,16 @@ async def test_ended_transactions_are_not_open_and_the_newest_comes_first(store)
     assert [t.id for t in await store.recent_transactions("CP1", 1)] == ["b"]
 
 
+async def test_ended_transactions_without_a_location_are_found(store):
+    ended = {"phase": Phase.ENDED, "flags": frozenset({"settled"})}
+    placed = transaction("placed", key="1", snapshot=snapshot(), **ended)
+    forgotten = transaction("forgotten", key="2", snapshot=None, **ended)
+    running = transaction("running", key="3", snapshot=None)
+    await store.commit(work(placed, forgotten, running))
+    assert [t.id for t in await store.unplaced_transactions("CP1", 5)] == ["forgotten"]
+    assert await store.unplaced_transactions("CP2", 5) == []
+
+
 async def test_the_same_1_6_start_cannot_be_kept_twice(store):
     """TX16-02: two transactions with the same content are one."""
     await store.commit(work(transaction("a", start_key="CP1|1|TAG|t|0")))

@@ -99,6 +99,10 @@ class MemoryStore:
         found.sort(key=lambda t: t.received_at, reverse=True)
         return [self._with_readings(t) for t in found[:limit]]
 
+    async def unplaced_transactions(self, station, limit):
+        found = await self.recent_transactions(station, limit)
+        return [t for t in found if not t.open and t.snapshot is None]
+
     async def transaction(self, id):
         found = self.rows[Transaction].get(id)
         return self._with_readings(found) if found else None

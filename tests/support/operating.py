@@ -24,6 +24,7 @@ from cpo.services.list_tokens import ListTokens
 from cpo.services.local_lists import ListRules, LocalLists
 from cpo.services.meter_keys import MeterKeys
 from cpo.services.partners import Partners
+from cpo.services.placing import Placing
 from cpo.services.site_limits import SiteLimits
 from cpo.services.starts import Starts
 from cpo.services.station_security import StationSecurity
@@ -176,6 +177,7 @@ class Operating:
             sites=self.charging.sites,
             tokens=self.charging.tokens,
             transactions=self.charging.transactions,
+            placing=Placing(self.charging.memory, self.store, self.charging.transactions),
             partners=self.partners,
             commands=self.charging.commands,
             cdrs=Cdrs(self.store, self.charging.billing, self.charging.publishing, now=now),

@@ -278,6 +278,17 @@ SCHEMAS: dict[str, Any] = {
         },
         transaction=_MAYBE,
     ),
+    "Unplaced": _shape(
+        {
+            "transaction": _TEXT,
+            "started_at": _INSTANT,
+            "ended_at": _INSTANT,
+            "kwh": _NUMBER,
+        },
+        evse_id={"type": ["integer", "null"]},
+        connector_id={"type": ["integer", "null"]},
+        id_token=_MAYBE,
+    ),
     "Audit": _shape(
         {"at": _INSTANT, "actor": _TEXT, "action": _TEXT, "subject": _TEXT, "detail": _TEXT}
     ),

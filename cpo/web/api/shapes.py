@@ -16,6 +16,7 @@ from cpo.domain.station import EvseStatus
 from cpo.domain.tariff import Tariff
 from cpo.domain.tariff_document import tariff_document
 from cpo.domain.tokens import Token
+from cpo.domain.transaction import Transaction, curve
 from cpo.services.memory import Sites, StationState
 from cpo.services.ports import Audit, Delivery, DirtyMark, Frame, Orphan, StationDocument
 from cpo.services.sites import LocationView
@@ -312,6 +313,19 @@ def audit(value: Audit) -> dict[str, Any]:
         "action": value.action,
         "subject": value.subject,
         "detail": value.detail,
+    }
+
+
+def unplaced(value: Transaction) -> dict[str, Any]:
+    """Show a charge at an EVSE that no Location has."""
+    return {
+        "transaction": value.key,
+        "evse_id": value.evse_id,
+        "connector_id": value.connector_id,
+        "started_at": value.started_at,
+        "ended_at": value.ended_at,
+        "kwh": kwh(curve(value).total_wh),
+        "id_token": value.id_token.value if value.id_token is not None else None,
     }
 
 

@@ -210,6 +210,12 @@ def _instant(call: Call, *names: str) -> datetime | None:
     return value
 
 
+async def unplaced(call: Call) -> Answer:
+    """List the charges at EVSEs that no Location has."""
+    found = await call.services.placing.unplaced(call.path["identity"], call.limit())
+    return {"items": [shapes.unplaced(one) for one in found], "next_cursor": None}
+
+
 async def messages(call: Call) -> Answer:
     """Return the frame log, newest first; with Accept: application/x-ndjson all of it."""
     identity = call.path["identity"]
@@ -377,6 +383,18 @@ ROUTES = (
             Parameter(name="kind", meaning="Only this kind"),
             Parameter(name="prefix", meaning="Only keys that begin so"),
         ),
+    ),
+    Route(
+        method="GET",
+        path="/stations/{identity}/unplaced",
+        handler=unplaced,
+        scope="read",
+        tag="stations",
+        summary="List ended charges at EVSEs that no Location has, newest first; putting the "
+        "Location settles them, and their CDRs are held",
+        answer=list_of("Unplaced"),
+        errors=(404,),
+        parameters=(Parameter(name="limit", meaning="How many"),),
     ),
     Route(
         method="GET",
