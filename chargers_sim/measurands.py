@@ -1,7 +1,7 @@
 """The measurands of the three versions of OCPP, by name."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 COMMON: Final = (
     "Current.Export",
@@ -79,3 +79,25 @@ def known_to(version: str, measurands: Iterable[str]) -> tuple[str, ...]:
     """Keep what a version has a word for, in the given order."""
     known = OF_VERSION[version]
     return tuple(m for m in measurands if m in known)
+
+
+def in_words(fact: object) -> object:
+    """Return sampled values as one would read them aloud, `Current.Import.L1=16A`; else the fact.
+
+    Takes SampledValue of OCPP 1.6 and of 2.x, whose multiplier is a power of ten.
+    """
+    if not isinstance(fact, list) or not all(isinstance(v, dict) and "value" in v for v in fact):
+        return fact
+    return ",".join(_aloud(value) for value in fact)
+
+
+def _aloud(sampled: dict[str, Any]) -> str:
+    unit, power = sampled.get("unit", ""), ""
+    if "unitOfMeasure" in sampled:
+        unit = sampled["unitOfMeasure"].get("unit", "")
+        multiplier = sampled["unitOfMeasure"].get("multiplier", 0)
+        power = f"e{multiplier}" if multiplier else ""
+    name = sampled.get("measurand", "Energy.Active.Import.Register")
+    if "phase" in sampled:
+        name += f".{sampled['phase']}"
+    return f"{name}={sampled['value']}{power}{unit}"

@@ -19,6 +19,7 @@ from chargers_sim.control import Control
 from chargers_sim.errors import BadInput, NotAnswered, Unreachable
 from chargers_sim.faults import Faults, Rule
 from chargers_sim.live import Station
+from chargers_sim.measurands import in_words
 from chargers_sim.outbox import Resend
 from chargers_sim.recording import Trace
 from chargers_sim.steps import parse_script, run_step
@@ -162,7 +163,7 @@ async def _run(**o: Any) -> int:
             text = json.dumps(event, separators=(",", ":"))
         else:
             facts = {k: v for k, v in event.items() if k not in {"event", "at", "station"}}
-            said = " ".join(f"{k}={v}" for k, v in facts.items())
+            said = " ".join(f"{k}={in_words(v)}" for k, v in facts.items())
             text = f"{event['at']} {event['station']} {event['event']} {said}".rstrip()
         with contextlib.suppress(BrokenPipeError):
             print(text, flush=True)  # noqa: T201 - the events are this command's output

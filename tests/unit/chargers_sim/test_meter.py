@@ -11,7 +11,7 @@ import pytest
 from chargers_sim.car import Car
 from chargers_sim.errors import BadInput
 from chargers_sim.live import Station
-from chargers_sim.measurands import MEASURANDS, OF_VERSION
+from chargers_sim.measurands import MEASURANDS, OF_VERSION, in_words
 from chargers_sim.meter import Meter
 from chargers_sim.template import Template, load_template
 
@@ -198,3 +198,15 @@ def test_the_template_with_all_values_has_all_values() -> None:
     template = load_template("three-phase-all-values")
 
     assert set(template.sampled) == set(template.aligned) == set(MEASURANDS)
+
+
+def test_sampled_values_are_printed_as_one_reads_them():
+    old = [
+        {"value": "183", "unit": "Wh"},
+        {"value": "15.94", "measurand": "Current.Import", "phase": "L1", "unit": "A"},
+    ]
+    new = [{"value": 11, "measurand": "SoC", "unitOfMeasure": {"unit": "kW", "multiplier": 3}}]
+    assert in_words(old) == "Energy.Active.Import.Register=183Wh,Current.Import.L1=15.94A"
+    assert in_words(new) == "SoC=11e3kW"
+    assert in_words([1, 2]) == [1, 2]
+    assert in_words("Accepted") == "Accepted"
