@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,6 +34,8 @@ class CertificateStore:
         self._identity = identity
         self._organization = organization
         self._key: ec.EllipticCurvePrivateKey | None = None
+        # A request does not change the key in use until its answer has come.
+        self._asked_key: ec.EllipticCurvePrivateKey | None = None
         self._v2g_key: ec.EllipticCurvePrivateKey | None = None
         self.v2g_chain_pem: str | None = None
         self.chain_pem: str | None = None
@@ -47,7 +50,7 @@ class CertificateStore:
         if kind.startswith("V2G"):
             self._v2g_key = key
         else:
-            self._key = key
+            self._asked_key = key
         name = x509.Name(
             [
                 x509.NameAttribute(NameOID.COMMON_NAME, self._identity),
@@ -60,7 +63,7 @@ class CertificateStore:
 
     def accept(self, chain_pem: str, kind: str = "") -> str | None:
         """Take a signed chain; the answer is None or why it was refused."""
-        key = self._v2g_key if kind.startswith("V2G") else self._key
+        key = self._v2g_key if kind.startswith("V2G") else self._asked_key
         if key is None:
             return "nothing was requested"
         try:
@@ -78,7 +81,7 @@ class CertificateStore:
         if kind.startswith("V2G"):
             self.v2g_chain_pem = chain_pem
         else:
-            self.chain_pem = chain_pem
+            self.chain_pem, self._key = chain_pem, key
         return None
 
     def install(self, use: str, pem: str) -> str:
@@ -108,6 +111,25 @@ class CertificateStore:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         ).decode()
+
+    def dump(self) -> dict[str, Any]:
+        """Write key, chain and roots down for the state file."""
+        return {
+            "key": None if self._key is None else self.key_pem(),
+            "chain": self.chain_pem,
+            "installed": [[i.use, i.pem] for i in self.installed],
+        }
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Read key, chain and roots back."""
+        if kept.get("key"):
+            read = serialization.load_pem_private_key(kept["key"].encode(), None)
+            if not isinstance(read, ec.EllipticCurvePrivateKey):
+                raise ValueError("not a key on an elliptic curve")
+            self._key = read
+        self.chain_pem = kept.get("chain")
+        for use, pem in kept.get("installed", []):
+            self.install(use, pem)
 
     def context(self, ca: Path | None) -> ssl.SSLContext:
         """Make a TLS context that shows this station's chain (security profile 3)."""

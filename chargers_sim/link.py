@@ -21,6 +21,7 @@ from chargers_sim.line import Line, dial, say_goodbye
 from chargers_sim.outbox import Outbox, Outgoing, Payload, Resend
 from chargers_sim.peer import Handler, LeanPeer, Peer, package_peer
 from chargers_sim.tasks import end_all
+from chargers_sim.v2_network import chosen
 
 if TYPE_CHECKING:
     from chargers_sim.live import Station
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class LinkSettings:
-    """How a line behaves; times in seconds."""
+    """How a line behaves; times in seconds.
+
+    `queue_all` keeps every message over a lost line, not only those of transactions. After more
+    than `offline_threshold` without a line every status is told again, else those that changed.
+    """
 
     resend: Resend = "same"
     reconnect: tuple[float, float] = (1, 60)
@@ -38,6 +43,8 @@ class LinkSettings:
     lean: bool = False
     boot_on_reconnect: bool = False
     heartbeat: bool = True
+    queue_all: bool = False
+    offline_threshold: float | None = None
     on_frame: Callable[[Direction, str], None] | None = None
     on_latency: Callable[[str, float], None] | None = None
 
@@ -71,6 +78,7 @@ class Link:
         self._heartbeat_seconds: float | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
+        self._lost_ms: int | None = None
         self._to_refuse: set[str] = set()
 
     @property
@@ -164,9 +172,13 @@ class Link:
                 self.problem = problem
                 station.emit("connect_failed", detail=str(problem))
                 failures += 1
+                if (networks := chosen(station)) is not None:
+                    networks.failed()
                 await self._pause(failures)
                 continue
             failures = 0
+            if (networks := chosen(station)) is not None:
+                networks.connected()
             if not self.wanted.is_set():
                 # Held down while it was being dialled.
                 connection.transport.abort()
@@ -196,7 +208,7 @@ class Link:
                 self._stale.append(connection)
             else:
                 self.line.cut()
-            self.line = None
+            self.line, self._lost_ms = None, station.now
             self._down.set()
             self._online.clear()
             self._arm_heartbeat()
@@ -267,8 +279,7 @@ class Link:
             station.dispatch()
         else:
             self._online.set()
-            missed, self.missed_statuses = sorted(self.missed_statuses), set()
-            for number in missed:
+            for number in self._statuses_to_tell():
                 station.tell_status(number)
         station.events_log.wake()
         self._sent_at = asyncio.get_running_loop().time()
@@ -283,6 +294,16 @@ class Link:
                 await self.outbox.filled()
             else:
                 await self._send(peer, head)
+
+    def _statuses_to_tell(self) -> list[int]:
+        """List the outlets whose status the server has to hear after a time without a line."""
+        missed, self.missed_statuses = self.missed_statuses, set()
+        threshold, lost_ms = self.settings.offline_threshold, self._lost_ms
+        if threshold is None or lost_ms is None:
+            return sorted(missed)
+        # OCPP 2.x B04.FR.01 and B04.FR.02.
+        long = self._station.now - lost_ms > threshold * 1000
+        return sorted(self._station.model.outlets if long else missed)
 
     # Boot and heartbeat
 

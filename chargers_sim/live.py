@@ -19,7 +19,7 @@ import random
 import ssl
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -56,6 +56,7 @@ from chargers_sim.station import Model
 from chargers_sim.tasks import end_all
 from chargers_sim.template import Template, with_outlets
 from chargers_sim.tokens import TokenStore, Verdict
+from chargers_sim.v2_network import chosen
 
 
 class Station:
@@ -113,14 +114,14 @@ class Station:
         if self.template.clock_skew_seconds:
             self.clock.jump(self.template.clock_skew_seconds)
         self.serial = f"SN{uuid.uuid5(uuid.NAMESPACE_OID, identity).hex[:12].upper()}"
-        self.firmware = self.template.firmware
+        self.firmware: str = self.template.firmware
         self.signer = _signer(self.template.signs, self.serial)
         sign = None if self.signer is None else self.signer.sign
         self.model = Model(self.template.build(self.serial, str(seed)), signer=sign)
-        self.tokens = TokenStore()
+        self.tokens: TokenStore = TokenStore()
         # What Authorize carries beside a car's eMAID: `certificate` or the hash data of a chain.
         self.contract: Payload | None = None
-        self.profiles = Profiles(self.model.transactions)
+        self.profiles: Profiles = Profiles(self.model.transactions)
         self.model.limit_w = self.profiles.limit_w
         self.faults = faults or Faults(seed=f"{seed} {identity}")
         self.journal = journal if isinstance(journal, Journal) else Journal(journal)
@@ -128,7 +129,7 @@ class Station:
         named = (*self.template.quirks, *quirks)
         self.deviations: list[Deviation] = _deviations(named, ocpp) if named else []
         self.link = Link(self, LinkSettings(**link))
-        self.certificates = CertificateStore(identity)
+        self.certificates: CertificateStore = CertificateStore(identity)
         self.maintenance = Maintenance(self)
         self.adapter: Adapter = make_adapter(ocpp, self)
         self.boot_reason = "PowerUp"
@@ -136,11 +137,12 @@ class Station:
         self.settle_timeout = settle_timeout
         self._connect_timeout = connect_timeout
         self._state = state
-        self._ca = ca
+        self.ca = ca
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: int | None = None
         self._started = False
+        self._at_close: list[Callable[[], Awaitable[None]]] = []
         self._owned: set[asyncio.Task[Any]] = set()
         self._fatal: BaseException | None = None
 
@@ -163,6 +165,7 @@ class Station:
         self.model.run_to(self.clock.now())
         self.model.schedule(self.now)
         if self._state is not None and load_state(self, self._state):
+            self._show_own_chain()
             # The simulator was off: for the station that was a power cut.
             self.model.regain_power(self.now, resume=self.resume_after_power_loss)
             self._queue(self.model.drain())
@@ -201,14 +204,28 @@ class Station:
         await self.link.close()
         owned = [task for task in self._owned if task is not asyncio.current_task()]
         await end_all(owned)
+        while self._at_close:
+            await self._at_close.pop()()
         self.outbox.drop_volatile(StationOffline("the station was closed"))
         self.save()
         self.journal.close()
+
+    def at_close(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have something done when the station is closed, the last one first."""
+        self._at_close.append(work)
 
     @property
     def now(self) -> int:
         """The station's time in milliseconds."""
         return self.clock.now()
+
+    @property
+    def security_profile(self) -> int:
+        """The security profile in use: 0 no password, 1 a password, 2 TLS, 3 own certificate."""
+        if self.address.tls is None:
+            return 0 if self.address.password is None else 1
+        own = self.certificates.chain_pem is not None or self.address.password is None
+        return 3 if own else 2
 
     @property
     def is_online(self) -> bool:
@@ -300,16 +317,16 @@ class Station:
     async def check(self, token: Token) -> Verdict:
         """Authorize a token as the station is configured to: list, server, cache."""
         if self.tokens.pre_authorize:
-            known = self.tokens.known(token.value)
+            known = self.tokens.known(token.value, self.now)
             if known is not None and known.accepted:
                 return known
         if not self.link.online:
-            return self.tokens.offline(token.value)
+            return self.tokens.offline(token.value, self.now)
         try:
             verdict = await self.adapter.authorize(token)
         except (StationOffline, NotAnswered):
-            return self.tokens.offline(token.value)
-        self.tokens.learn(token.value, verdict)
+            return self.tokens.offline(token.value, self.now)
+        self.tokens.learn(token.value, verdict, self.now)
         return verdict
 
     async def charge(
@@ -419,7 +436,7 @@ class Station:
     async def regain_power(self, *, timeout: float = 30) -> None:
         """The mains are back: boot, tell how the transactions ended."""
         self.model.regain_power(self.now, resume=self.resume_after_power_loss)
-        self.link.needs_boot, self.boot_reason = True, "PowerUp"
+        self._begin_boot("PowerUp")
         self.dispatch()
         await self.reconnect(timeout=timeout)
 
@@ -430,8 +447,13 @@ class Station:
         self.dispatch()
         if reason != "HardReset":
             await self.settle()
-        self.link.needs_boot, self.boot_reason = True, reason
+        self._begin_boot(reason)
         await self.link.hang_up()
+
+    def _begin_boot(self, reason: str) -> None:
+        self.link.needs_boot, self.boot_reason = True, reason
+        if (networks := chosen(self)) is not None:
+            networks.booting()
 
     def security_event(self, kind: str, detail: str | None = None) -> None:
         """Tell a security event."""
@@ -443,10 +465,15 @@ class Station:
         """Connect again with the certificate just signed, where TLS is in use."""
         await self.settle()
         self.emit("certificate_installed")
-        if self.address.tls is not None:
-            context = self.certificates.context(self._ca)
-            self.address = replace(self.address, tls=context)
+        if self._show_own_chain():
             await self.link.hang_up()
+
+    def _show_own_chain(self) -> bool:
+        """Take the signed chain into TLS from the next connection on; False without TLS."""
+        if self.address.tls is None or self.certificates.chain_pem is None:
+            return False
+        self.address = replace(self.address, tls=self.certificates.context(self.ca))
+        return True
 
     async def send_unanswered(self, action: str, payload: Payload) -> None:
         """Send a message of type SEND (2.1), which nobody answers."""
@@ -532,10 +559,11 @@ class Station:
                     status=happening.status,
                     error=happening.error,
                 )
-                if offline and not self.link.needs_boot:
+                queues = self.link.settings.queue_all and self.line is None
+                if offline and not self.link.needs_boot and not queues:
                     self.link.missed_statuses.add(happening.outlet)
                     continue
-                if offline and self.line is None:
+                if offline and self.line is None and not queues:
                     continue
             if isinstance(happening, Charged) and happening.kind == "Ended":
                 self.profiles.forget_transaction(happening.transaction)
@@ -545,10 +573,19 @@ class Station:
             for deviation in self.deviations:
                 messages = deviation.messages(self, happening, messages)
             for message in messages:
-                self.outbox.put(message)
+                self._post(message)
         self.adapter.observe()
         self._arm()
         self.save()
+
+    def _post(self, message: Outgoing) -> None:
+        """Queue a message; without a line, only what is to be kept."""
+        if self.line is None and not self.link.online:
+            message.keep = message.keep or self.link.settings.queue_all
+            if not message.keep:
+                message.fail(StationOffline(f"{self.identity} is offline"))
+                return
+        self.outbox.put(message)
 
     def _queue(self, happenings: list[Happening]) -> None:
         for happening in happenings:

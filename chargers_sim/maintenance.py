@@ -122,7 +122,7 @@ class Maintenance:
             await self._until("retrieve", job.retrieve_ms)
         await asyncio.sleep(self._pause)
         self._tell_firmware(job, "Downloading")
-        image = await self._download(job)
+        image = await self.fetch(job.address, job.retries, job.retry_seconds)
         if image is None:
             return "DownloadFailed"
         self._tell_firmware(job, "Downloaded")
@@ -172,11 +172,12 @@ class Maintenance:
             self.firmware_status = status
             self._tell(job, status)
 
-    async def _download(self, job: Update) -> bytes | None:
-        for attempt in range(job.retries + 1):
+    async def fetch(self, address: str, retries: int, retry_seconds: float) -> bytes | None:
+        """Get a firmware file, trying that many times more; None if it could not be had."""
+        for attempt in range(retries + 1):
             if attempt:
-                await self._wait_to_retry(job.retry_seconds)
-            if (image := await self._get(job.address)) is not None:
+                await self._wait_to_retry(retry_seconds)
+            if (image := await self._get(address)) is not None:
                 self.firmware_sha256 = hashlib.sha256(image).hexdigest()
                 return image
         return None

@@ -1,9 +1,9 @@
 """Charging profiles as a station obeys them: stacking, recurrence, composite schedule. Pure."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from chargers_sim.outlet import Outlet, Transaction
 
@@ -165,6 +165,20 @@ class Profiles:
             )
         ]
 
+    def dump(self) -> list[dict[str, Any]]:
+        """Write down what outlasts a restart: all but the profiles of transactions."""
+        lasting = [p for p in self.installed if p.purpose not in {"Tx", "External"}]
+        return [{**asdict(p), "limits": [_limit_text(x) for x in p.limits]} for p in lasting]
+
+    def load(self, kept: list[dict[str, Any]]) -> None:
+        """Read the profiles back."""
+        for saved in kept:
+            limits = [
+                Limit(start_s=s, value=None if v is None else Decimal(v), phases=p)
+                for s, v, p in saved["limits"]
+            ]
+            self.install(Profile(**{**saved, "limits": limits}))
+
     def limit_w(self, outlet: Outlet, now_ms: int) -> tuple[int | None, int | None]:
         """Give the limit at an outlet in watts and the instant of its next change."""
         if not self.installed:
@@ -241,6 +255,10 @@ class Profiles:
             if best is None or rank > best[:2]:
                 best = (*rank, _watts(limit, profile.unit, outlet))
         return (None if best is None else best[2]), change
+
+
+def _limit_text(limit: Limit) -> list[Any]:
+    return [limit.start_s, None if limit.value is None else str(limit.value), limit.phases]
 
 
 def _watts(limit: Limit, unit: str, outlet: Outlet) -> int | None:

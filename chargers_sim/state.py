@@ -1,7 +1,8 @@
 """What a station remembers over a restart of the simulator: one JSON file each.
 
-Registers, configuration, local list and cache, availability, running transactions
-and the messages that were not answered yet, with the server's ids of their transactions.
+Registers, configuration, local list and cache, availability, reservations, charging profiles,
+network profiles, certificates, running transactions and the messages that were not answered yet,
+with the server's ids of their transactions.
 """
 
 import json
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from chargers_sim.errors import BadInput
 from chargers_sim.outbox import Outgoing
-from chargers_sim.outlet import Token, Transaction
+from chargers_sim.outlet import Reservation, Token, Transaction
+from chargers_sim.v2_network import chosen
 
 if TYPE_CHECKING:
     from chargers_sim.live import Station
@@ -28,11 +30,16 @@ def save(station: "Station", path: Path) -> None:
         "ocpp": station.version,
         "firmware": station.firmware,
         "configuration": station.adapter.dump(),
+        "networks": {} if (networks := chosen(station)) is None else networks.dump(),
         "tokens": station.tokens.dump(),
+        "certificates": station.certificates.dump(),
+        "profiles": station.profiles.dump(),
+        "reservations": [asdict(r) for r in station.model.reservations],
         "outlets": {
             str(o.number): {
                 "register_mj": o.meter.register_mj,
                 "operative": o.operative,
+                "reservation": None if o.reservation is None else asdict(o.reservation),
                 "transaction": _transaction(o.transaction) if o.charging else None,
             }
             for o in station.model.outlets.values()
@@ -53,13 +60,20 @@ def load(station: "Station", path: Path) -> bool:
         if kept["version"] != VERSION or kept["identity"] != station.identity:
             raise BadInput(f"{path}: the state of another station: {kept['identity']}")
         station.adapter.load(kept["configuration"])
+        if (networks := chosen(station)) is not None:
+            networks.load(kept.get("networks", {}))
         station.firmware = str(kept.get("firmware", station.firmware))
         station.tokens.load(kept["tokens"])
+        station.certificates.load(kept.get("certificates", {}))
+        station.profiles.load(kept.get("profiles", []))
+        station.model.reservations = [Reservation(**r) for r in kept.get("reservations", [])]
         transactions: dict[str, Transaction] = {}
         for number, saved in kept["outlets"].items():
             outlet = station.model.outlet(int(number))
             outlet.meter.register_mj = saved["register_mj"]
             outlet.operative = saved["operative"]
+            if saved.get("reservation") is not None:
+                outlet.reservation = Reservation(**saved["reservation"])
             if saved["transaction"] is not None:
                 transaction = _read(saved["transaction"])
                 transactions[transaction.ref] = transaction

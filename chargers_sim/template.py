@@ -62,6 +62,7 @@ class Template:
     status_by_events: bool = False
     iso15118: bool = False
     contract: str | None = None
+    local_controller: bool = False
 
     def build(self, serial: str, seed: str = "") -> list[Outlet]:
         """Make the outlets of one station of this type."""
@@ -122,6 +123,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "status_by_events": bool,
     "iso15118": bool,
     "contract": str,
+    "local_controller": bool,
     "outlets": list,
 }
 OUTLET_FIELDS: dict[str, type] = {

@@ -95,7 +95,7 @@ class V16:
         def answered(answer: Payload) -> None:
             transaction.number = int(answer["transactionId"])
             verdict = read_verdict(answer["idTagInfo"])
-            station.tokens.learn(tag, verdict)
+            station.tokens.learn(tag, verdict, station.now)
             station.emit(
                 "transaction_started",
                 transactionId=transaction.number,

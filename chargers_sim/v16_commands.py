@@ -94,7 +94,7 @@ class Commands16:
         )
 
     def _clear_cache(self, request: Payload) -> Payload:
-        self._station.tokens.cached.clear()
+        self._station.tokens.forget()
         on = self._station.tokens.cache_enabled
         return self._station.answer("ClearCache", request, "Accepted" if on else "Rejected")
 

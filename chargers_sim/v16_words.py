@@ -1,6 +1,6 @@
 """Readings, verdicts and reasons in the words of OCPP 1.6."""
 
-from chargers_sim.clock import iso
+from chargers_sim.clock import iso, parse
 from chargers_sim.meter import Reading, Sample
 from chargers_sim.outbox import Payload
 from chargers_sim.outlet import Transaction
@@ -61,4 +61,5 @@ def reason_word(reason: str | None) -> str:
 
 def read_verdict(info: Payload) -> Verdict:
     """Read an IdTagInfo."""
-    return Verdict(info["status"], info.get("parentIdTag"))
+    until = info.get("expiryDate")
+    return Verdict(info["status"], info.get("parentIdTag"), None if until is None else parse(until))

@@ -24,6 +24,8 @@ from chargers_sim.v2_device import Device2
 from chargers_sim.v2_iso15118 import Iso15118
 from chargers_sim.v2_model import DeviceModel
 from chargers_sim.v2_monitors import Monitors
+from chargers_sim.v2_network import Networks
+from chargers_sim.v2_publish import Publisher
 from chargers_sim.v2_security import Security2
 from chargers_sim.v2_smart import Smart2
 from chargers_sim.v2_words import id_token, meter_value, read_verdict, sampled_value
@@ -50,6 +52,8 @@ class V201:
         self.model = DeviceModel(station)
         self.monitors = Monitors(station, self.model)
         self.iso15118 = Iso15118(station, self.model)
+        self.networks = Networks(station, self.model)
+        self.model.checks["OCPPCommCtrlr", "NetworkConfigurationPriority"] = self.networks.has
         self.handlers: dict[str, Handler] = {
             **self.model.handlers,
             **self.monitors.handlers,
@@ -57,7 +61,12 @@ class V201:
             **Smart2(station, self.iso15118).handlers,
             **Security2(station).handlers,
             **Device2(station).handlers,
+            **self.networks.handlers,
         }
+        self.publisher: Publisher | None = None
+        if station.template.local_controller:
+            self.publisher = Publisher(station)
+            self.handlers |= self.publisher.handlers
 
     # Words
 
@@ -250,7 +259,7 @@ class V201:
             info = answer.get("idTokenInfo")
             verdict = None if info is None else read_verdict(info)
             if verdict is not None and charge.token is not None:
-                station.tokens.learn(charge.token.value, verdict)
+                station.tokens.learn(charge.token.value, verdict, station.now)
             if charge.kind == "Started":
                 started(verdict)
             elif charge.kind == "Ended":

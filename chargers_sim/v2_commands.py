@@ -7,6 +7,7 @@ from chargers_sim.outbox import Outgoing, Payload
 from chargers_sim.outlet import Outlet, Reservation, Token
 from chargers_sim.peer import Handler
 from chargers_sim.v2_model import DeviceModel
+from chargers_sim.v2_publish import publisher_of
 from chargers_sim.v2_smart import read_profile
 from chargers_sim.v2_words import meter_value, read_verdict
 
@@ -136,7 +137,7 @@ class Commands2:
         return answer
 
     def _clear_cache(self, request: Payload) -> Payload:
-        self._station.tokens.cached.clear()
+        self._station.tokens.forget()
         on = self._station.tokens.cache_enabled
         return self._station.answer("ClearCache", request, "Accepted" if on else "Rejected")
 
@@ -229,6 +230,8 @@ class Commands2:
             case "FirmwareStatusNotification" as action:
                 idle = Outgoing(action=action, payload={"status": "Idle"})
                 station.send(station.maintenance.present_firmware() or idle)
+            case "PublishFirmwareStatusNotification" if publisher := publisher_of(station):
+                station.send(publisher.present())
             case "LogStatusNotification" as action:
                 idle = Outgoing(action=action, payload={"status": "Idle"})
                 station.send(station.maintenance.present_log() or idle)

@@ -1,4 +1,4 @@
-"""Messages on the display, customers and networks of OCPP 2.x."""
+"""Messages on the display, customers and costs of OCPP 2.x."""
 
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,12 @@ class Device2:
     def __init__(self, station: "Station") -> None:
         self._station = station
         self.messages: dict[int, Payload] = {}
-        self.networks: dict[int, Payload] = {}
         self.handlers: dict[str, Handler] = {
             "ClearDisplayMessage": self._clear_message,
             "CostUpdated": self._cost_updated,
             "CustomerInformation": self._customer_information,
             "GetDisplayMessages": self._get_messages,
             "SetDisplayMessage": self._set_message,
-            "SetNetworkProfile": self._set_network,
         }
 
     def _set_message(self, request: Payload) -> Payload:
@@ -49,7 +47,7 @@ class Device2:
     def _customer_information(self, request: Payload) -> Payload:
         token = (request.get("idToken") or {}).get("idToken")
         if request["clear"] and token is not None:
-            self._station.tokens.cached.pop(token.casefold(), None)
+            self._station.tokens.forget(token)
         data = "" if token is None else f"token {token}"
         payload = {
             "requestId": request["requestId"],
@@ -59,12 +57,6 @@ class Device2:
         }
         self._station.send(Outgoing(action="NotifyCustomerInformation", payload=payload))
         return self._station.answer("CustomerInformation", request, "Accepted")
-
-    def _set_network(self, request: Payload) -> Payload:
-        good = str(request["connectionData"].get("ocppCsmsUrl", "")).startswith("ws")
-        if good:
-            self.networks[request["configurationSlot"]] = request["connectionData"]
-        return self._station.answer("SetNetworkProfile", request, "Accepted" if good else "Failed")
 
     def _cost_updated(self, request: Payload) -> Payload:
         self._station.emit(

@@ -9,6 +9,7 @@ from chargers_sim.errors import BadInput
 from chargers_sim.measurands import known_to
 from chargers_sim.outbox import Outgoing, Payload
 from chargers_sim.peer import Handler
+from chargers_sim.v2_network import chosen
 from chargers_sim.variables import Variable, Variables, standard
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class DeviceModel:
         )
         for name, value in template.configuration.items():
             self.variables.load({name: value})
+        self.checks: dict[tuple[str, str], Callable[[str], bool]] = {}
+        """What a value must fulfil beside its type, by component and name."""
         self.handlers: dict[str, Handler] = {
             "GetBaseReport": self._get_base_report,
             "GetReport": self._get_report,
@@ -79,7 +82,7 @@ class DeviceModel:
         found = next((v for v in self.variables if v.key == key), None)
         if found is None:
             raise BadInput(f"no variable {named} in this station's device model")
-        if not found.accepts(value):
+        if not self._takes(found, value):
             raise BadInput(f"{named}: not a value of this variable: {value!r}")
         found.value = value
         self._shape_line(found)
@@ -123,9 +126,14 @@ class DeviceModel:
         settings.stop_on_invalid = self.on("TxCtrlr", "StopTxOnInvalidId")
         settings.invalid_wh = self.number("TxCtrlr", "MaxEnergyOnInvalidId")
         settings.reserve_any = self.on("ReservationCtrlr", "NonEvseSpecific")
+        self._station.link.settings.queue_all = self.on("OCPPCommCtrlr", "QueueAllMessages")
+        self._station.link.settings.offline_threshold = self.number(
+            "OCPPCommCtrlr", "OfflineThreshold"
+        )
         tokens.list_enabled = self.on("LocalAuthListCtrlr", "Enabled")
         tokens.max_sent = self.number("LocalAuthListCtrlr", "ItemsPerMessage")
         tokens.cache_enabled = self.on("AuthCacheCtrlr", "Enabled")
+        tokens.lifetime_seconds = self.number("AuthCacheCtrlr", "LifeTime")
         tokens.pre_authorize = self.on("AuthCtrlr", "LocalPreAuthorize")
         tokens.authorize_offline = self.on("AuthCtrlr", "LocalAuthorizeOffline")
         tokens.allow_offline_unknown = self.on("AuthCtrlr", "OfflineTxForUnknownIdEnabled")
@@ -194,7 +202,7 @@ class DeviceModel:
             status = found
         elif kind not in {None, "Actual"}:
             status = "NotSupportedAttributeType"
-        elif found.readonly or not found.accepts(value):
+        elif found.readonly or not self._takes(found, value):
             status = "Rejected"
         elif (found.component, found.name) == ("SecurityCtrlr", "BasicAuthPassword"):
             status = "Accepted" if 16 <= len(value) <= 64 else "Rejected"
@@ -205,6 +213,10 @@ class DeviceModel:
             self._shape_line(found)
             status = "RebootRequired" if found.reboot else "Accepted"
         return {**result, "attributeStatus": status}
+
+    def _takes(self, variable: Variable, value: str) -> bool:
+        check = self.checks.get((variable.component, variable.name))
+        return variable.accepts(value) and (check is None or check(value))
 
     def _shape_line(self, changed: Variable) -> None:
         # What the tester set up for the line holds until the server changes the variable.
@@ -316,10 +328,17 @@ def _problem(station: "Station", variable: Variable) -> str:
     return str(broken).lower()
 
 
+def _active_network(station: "Station", _: Variable) -> str:
+    networks = chosen(station)
+    return "0" if networks is None else str(networks.active)
+
+
 _LIVE: dict[tuple[str, str], Tell] = {
     ("ChargingStation", "AvailabilityState"): _availability,
     ("ChargingStation", "Power"): _power,
     ("ChargingStation", "Problem"): _problem,
+    ("OCPPCommCtrlr", "ActiveNetworkProfile"): _active_network,
+    ("SecurityCtrlr", "SecurityProfile"): lambda station, _: str(station.security_profile),
     ("ClockCtrlr", "DateTime"): lambda station, _: iso(station.now),
     ("Connector", "AvailabilityState"): _availability,
     ("Controller", "FirmwareVersion"): lambda station, _: station.firmware,

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from chargers_sim.clock import iso
+from chargers_sim.clock import iso, parse
 from chargers_sim.meter import Reading, Sample
 from chargers_sim.outbox import Payload
 from chargers_sim.outlet import Token
@@ -57,4 +57,9 @@ def id_token(token: Token) -> Payload:
 def read_verdict(info: Payload) -> Verdict:
     """Read an IdTokenInfo."""
     group = info.get("groupIdToken")
-    return Verdict(info["status"], None if group is None else group.get("idToken"))
+    until = info.get("cacheExpiryDateTime")
+    return Verdict(
+        info["status"],
+        None if group is None else group.get("idToken"),
+        None if until is None else parse(until),
+    )

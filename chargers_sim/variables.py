@@ -8,6 +8,9 @@ from chargers_sim.measurands import MEASURANDS, OF_VERSION, known_to
 from chargers_sim.outbox import Payload
 from chargers_sim.settings import ENERGY
 
+# Where network profiles can be kept; 0 is what the station was started with.
+SLOTS = tuple(str(n) for n in range(6))
+
 Place = tuple[str, int | None, int | None]
 
 
@@ -159,7 +162,15 @@ def standard(
         v("OCPPCommCtrlr", "RetryBackOffRepeatTimes", 5, kind="integer"),
         v("OCPPCommCtrlr", "RetryBackOffRandomRange", 10, kind="integer", unit="s"),
         v("OCPPCommCtrlr", "RetryBackOffWaitMinimum", 1, kind="integer", unit="s"),
-        v("OCPPCommCtrlr", "NetworkConfigurationPriority", "0", kind="string"),
+        v("OCPPCommCtrlr", "ActiveNetworkProfile", 0, readonly=True, kind="integer"),
+        v(
+            "OCPPCommCtrlr",
+            "NetworkConfigurationPriority",
+            "0",
+            kind="MemberList",
+            allowed=SLOTS,
+            reboot=True,
+        ),
         v("OCPPCommCtrlr", "NetworkProfileConnectionAttempts", 3, kind="integer"),
         v("OCPPCommCtrlr", "OfflineThreshold", 60, kind="integer", unit="s"),
         v("OCPPCommCtrlr", "QueueAllMessages", "false", kind="boolean"),
@@ -199,6 +210,7 @@ def standard(
         v("AuthCtrlr", "OfflineTxForUnknownIdEnabled", "false", kind="boolean"),
         v("AuthCtrlr", "MasterPassGroupId", ""),
         v("AuthCacheCtrlr", "Enabled", "true", kind="boolean"),
+        v("AuthCacheCtrlr", "LifeTime", 0, kind="integer", unit="s"),
         v("LocalAuthListCtrlr", "Enabled", "true", kind="boolean"),
         v("LocalAuthListCtrlr", "Entries", 0, readonly=True, kind="integer"),
         v("LocalAuthListCtrlr", "ItemsPerMessage", 1000, readonly=True, kind="integer"),

@@ -8,6 +8,7 @@ from chargers_sim.control import Control
 from chargers_sim.ends import End, EndFailed
 from chargers_sim.errors import BadInput
 from chargers_sim.live import Station
+from tests.unit.chargers_sim.test_maintenance import ROOT, ask
 
 
 async def test_every_step_can_be_done_over_http(system) -> None:
@@ -178,3 +179,38 @@ async def test_help_is_there_without_loading_the_machinery() -> None:
     assert code == 0
     assert "scenario" in out
     assert loaded.decode().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("ocpp", ["1.6", "2.0.1"])
+async def test_reservations_profiles_and_roots_outlast_a_restart(
+    loose, settle, tmp_path, ocpp
+) -> None:
+    path, later = tmp_path / "cp1.json", "2099-01-01T00:00:00Z"
+    period = {"startPeriod": 0, "limit": 4000}
+    schedule = {"chargingRateUnit": "W", "chargingSchedulePeriod": [period]}
+    kind = {"stackLevel": 0, "chargingProfilePurpose": "TxDefaultProfile"}
+    if ocpp == "1.6":
+        profile = {**kind, "chargingProfileId": 3, "chargingProfileKind": "Relative"}
+        limit = {"connectorId": 1, "csChargingProfiles": {**profile, "chargingSchedule": schedule}}
+        use, held = "CentralSystemRootCertificate", {"connectorId": 1, "reservationId": 7}
+        held |= {"expiryDate": later, "idTag": "HOLDER"}
+    else:
+        profile = {**kind, "id": 3, "chargingProfileKind": "Relative"}
+        listed = {**profile, "chargingSchedule": [{"id": 1, **schedule}]}
+        limit = {"evseId": 1, "chargingProfile": listed}
+        use, held = "CSMSRootCertificate", {"evseId": 1, "id": 7, "expiryDateTime": later}
+        held |= {"idToken": {"idToken": "HOLDER", "type": "ISO14443"}}
+    root = {"certificateType": use, "certificate": ROOT}
+    async with Station(loose.url, "CP1", ocpp=ocpp, state=path):
+        for action, payload in (
+            ("SetChargingProfile", limit),
+            ("ReserveNow", held),
+            ("InstallCertificate", root),
+        ):
+            assert await ask(loose, settle, action, payload) == {"status": "Accepted"}
+    async with Station(loose.url, "CP1", ocpp=ocpp, state=path) as station:
+        outlet = station.model.outlet(1)
+
+        assert station.model.status(outlet) == "Reserved"
+        assert [(p.number, p.limits[0].value) for p in station.profiles.installed] == [(3, 4000)]
+        assert [i.use for i in station.certificates.installed] == [use]

@@ -1,15 +1,18 @@
 """Firmware and log jobs: what is really fetched, verified and sent, and honest failures."""
 
 import base64
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from chargers_sim.live import Station
+from chargers_sim.template import load_template
 from tests.unit.chargers_sim.test_maintenance import ROOT, ROOT_KEY, ask, certificate
 
 IMAGE = b"header version: 9.8.7 " + bytes(range(256)) * 20
@@ -325,3 +328,83 @@ async def test_a_second_log_takes_the_place_of_the_first_2_0_1(loose, settle, fi
     assert (8, "AcceptedCanceled") in told
     assert told[-1] == (9, "Uploaded")
     assert (8, "Uploaded") not in told
+
+
+def publication(files, name="image.bin", number=5, **more):
+    checksum = hashlib.md5(IMAGE, usedforsecurity=False).hexdigest()
+    return {
+        "location": f"{files.url}/{name}",
+        "checksum": checksum.upper(),
+        "requestId": number,
+        **more,
+    }
+
+
+async def test_l03_l04_a_local_controller_really_publishes_firmware(loose, settle, files) -> None:
+    """L03.FR.01, L04: another station updates itself from what was published."""
+    hub = load_template("local-controller")
+    async with Station(loose.url, "HUB", ocpp="2.0.1", template=hub) as station:
+        answer = await ask(loose, settle, "PublishFirmware", publication(files))
+        told = await station.wait_for("firmware_published")
+        await station.settle()
+        (place,) = told["location"]
+        async with Station(loose.url, "CP2", ocpp="2.0.1") as other:
+            firmware = {"location": place, "retrieveDateTime": "2026-01-01T00:00:00Z"}
+            await ask(loose, settle, "UpdateFirmware", {"requestId": 9, "firmware": firmware})
+            await other.wait_for("firmware", status="Installed")
+            assert other.firmware == "9.8.7"
+    statuses = loose.of("PublishFirmwareStatusNotification")
+
+    assert answer == {"status": "Accepted"}
+    assert [s["status"] for s in statuses] == [
+        "Downloading",
+        "Downloaded",
+        "ChecksumVerified",
+        "Published",
+    ]
+    assert statuses[-1] == {"status": "Published", "requestId": 5, "location": [place]}
+
+
+async def test_l04_unpublished_firmware_is_gone(loose, settle, files) -> None:
+    asked = publication(files)
+    key = {"checksum": asked["checksum"]}
+    hub = load_template("local-controller")
+    async with Station(loose.url, "HUB", ocpp="2.1", template=hub) as station:
+        none = await ask(loose, settle, "UnpublishFirmware", key)
+        await ask(loose, settle, "PublishFirmware", asked)
+        (place,) = (await station.wait_for("firmware_published"))["location"]
+        gone = await ask(loose, settle, "UnpublishFirmware", key)
+        async with aiohttp.ClientSession() as http, http.get(place) as answer:
+            status = answer.status
+
+    assert [none["status"], gone["status"], status] == ["NoFirmware", "Unpublished", 404]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "status"),
+    [
+        ("broken", {}, "DownloadFailed"),
+        ("image.bin", {"checksum": "0" * 32}, "InvalidChecksum"),
+    ],
+)
+async def test_l03_what_cannot_be_published_is_told(
+    loose, settle, files, name, more, status
+) -> None:
+    hub = load_template("local-controller")
+    async with Station(loose.url, "HUB", ocpp="2.0.1", template=hub) as station:
+        await ask(loose, settle, "PublishFirmware", publication(files, name, **more))
+        told = await station.wait_for("firmware_published")
+        await station.settle()
+
+    assert told["status"] == status
+    assert loose.of("PublishFirmwareStatusNotification")[-1] == {"status": status, "requestId": 5}
+
+
+async def test_l03_a_plain_station_publishes_nothing(loose, settle, files) -> None:
+    async with Station(loose.url, "CP1", ocpp="2.0.1") as station:
+        await loose.command("PublishFirmware", publication(files))
+        await settle(lambda: loose.answered)
+        await station.settle()
+
+    assert loose.answered[-1][0] == 4
+    assert not loose.of("PublishFirmwareStatusNotification")
