@@ -14,6 +14,7 @@ COMMANDS = {
     "tui": ("chargers_sim.tui_cli:tui", "A technician's screen."),
     "replay": ("chargers_sim.replay_cli:replay", "Send a recorded trace to a server again."),
     "show": ("chargers_sim.show_cli:show", "List templates, quirks, steps, faults, scenarios."),
+    "contract": ("chargers_sim.contract_cli:contract", "Contract certificates for test cars."),
     "emsp": ("chargers_sim.emsp_cli:emsp", "An eMSP double for OCPI 2.1.1, 2.2.1 and 2.3.0."),
 }
 

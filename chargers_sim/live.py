@@ -30,6 +30,7 @@ from chargers_sim.adapters import Adapter, make_adapter
 from chargers_sim.car import Battery, Car, Draw, Plan, Segment
 from chargers_sim.certificates import CertificateStore
 from chargers_sim.clock import Clock, VirtualClock, iso
+from chargers_sim.contract import Contract
 from chargers_sim.deviation import Deviation
 from chargers_sim.errors import (
     BadInput,
@@ -121,6 +122,8 @@ class Station:
         self.tokens: TokenStore = TokenStore()
         # What Authorize carries beside a car's eMAID: `certificate` or the hash data of a chain.
         self.contract: Payload | None = None
+        # The chains of cars, by eMAID; a car that has none here has one that nobody vouches for.
+        self.contracts: dict[str, Contract] = {}
         self.profiles: Profiles = Profiles(self.model.transactions)
         self.model.limit_w = self.profiles.limit_w
         self.faults = faults or Faults(seed=f"{seed} {identity}")
@@ -266,8 +269,12 @@ class Station:
             # The car speaks first; if its contract is not accepted, a card may follow.
             await self._present_contract(self.template.contract, connector)
 
-    async def plug_and_charge(self, emaid: str, connector: int = 1) -> str:
+    async def plug_and_charge(
+        self, emaid: str, connector: int = 1, *, contract: Contract | None = None
+    ) -> str:
         """Connect a car that carries its contract (ISO 15118): the car itself is the token."""
+        if contract is not None:
+            self.contracts[emaid] = contract
         self.model.plug(connector, self.now, None)
         await self._settled()
         return await self._present_contract(emaid, connector)

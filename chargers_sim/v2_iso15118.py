@@ -40,7 +40,7 @@ class Iso15118:
         return verdict if certificate == "Accepted" else Verdict(certificate)
 
     def _contract(self, emaid: str) -> Payload:
-        contract = contract_for(emaid)
+        contract = self._station.contracts.get(emaid) or contract_for(emaid)
         told: Payload = {"iso15118CertificateHashData": contract.hash_data()}
         if self._model.on("ISO15118Ctrlr", "CentralContractValidationAllowed"):
             pem = contract.pem()
@@ -136,7 +136,7 @@ class Iso15118:
 
     async def certificate_status(self, emaid: str, responder: str | None = None) -> Payload:
         """Ask for the OCSP status of the contract's sub-CA."""
-        contract = contract_for(emaid)
+        contract = self._station.contracts.get(emaid) or contract_for(emaid)
         data = contract.hash_data(responder) if responder else contract.hash_data()
         answer = await self._station.call("GetCertificateStatus", {"ocspRequestData": data[-1]})
         self._station.emit("certificate_status", status=answer.get("status"))
@@ -144,7 +144,7 @@ class Iso15118:
 
     async def chain_status(self, emaid: str, responder: str | None = None) -> Payload:
         """Ask for the status of the whole chain at once (2.1)."""
-        contract = contract_for(emaid)
+        contract = self._station.contracts.get(emaid) or contract_for(emaid)
         data = contract.hash_data(responder) if responder else contract.hash_data()
         requests = []
         for each in data:

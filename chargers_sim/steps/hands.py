@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from chargers_sim.car import Car
+from chargers_sim.contract import read_contract
 from chargers_sim.errors import BadInput
 from chargers_sim.live import Station
 from chargers_sim.maintenance import STAGES
@@ -25,9 +26,12 @@ async def plug(
 
 
 @step
-async def plug_and_charge(station: Station, *, emaid: str, connector: int = 1) -> dict[str, Any]:
-    """Connect a car that carries its contract (ISO 15118): it authorizes itself."""
-    return {"status": await station.plug_and_charge(emaid, connector)}
+async def plug_and_charge(
+    station: Station, *, emaid: str, connector: int = 1, contract: str = ""
+) -> dict[str, Any]:
+    """Connect a car that authorizes itself (ISO 15118), with the chain of a PEM file if named."""
+    chain = read_contract(contract, emaid) if contract else None
+    return {"status": await station.plug_and_charge(emaid, connector, contract=chain)}
 
 
 @step

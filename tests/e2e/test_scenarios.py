@@ -5,9 +5,12 @@ import contextlib
 import pytest
 import pytest_asyncio
 import trustme
+from aiohttp.test_utils import TestServer
 from running import Cpo, evse_uid, password
 
 from chargers_sim import Emsp
+from chargers_sim.contract import Folder, contract_for
+from chargers_sim.contract_cli import responder
 from chargers_sim.ends import EmspEnd, OperatorEnd
 from chargers_sim.faults import Rule
 from chargers_sim.runner import Runner
@@ -34,11 +37,22 @@ async def world(folder, **settings):
     authority.private_key_pem.write_to_path(folder / "authority.key")
     settings["ocpp.tls.authority_certificate"] = str(folder / "authority.pem")
     settings["ocpp.tls.authority_key"] = str(folder / "authority.key")
+    contracts = Folder(folder / "contracts")
+    settings["ocpp.plug_and_charge.roots"] = str(contracts.roots)
+    contract = contracts.contract("NL-SIM-C12345678-X")
+    async with TestServer(responder(contracts)) as ocsp:
+        settings["ocpp.plug_and_charge.ocsp_responder"] = str(ocsp.make_url("/"))
+        async with running(folder, stations, settings) as (cpo, emsp, tag):
+            yield cpo, emsp, tag, stations, str(contract)
+
+
+@contextlib.asynccontextmanager
+async def running(folder, stations, settings):
     async with Cpo(folder, **settings) as cpo, Emsp(party=("NL", "MSP")) as emsp:
         await cpo.equip(stations)
         await cpo.partner(emsp)
         tag = next(t for t in emsp.state()["tokens"] if t["whitelist"] == "ALWAYS")["uid"]
-        yield cpo, emsp, tag, stations
+        yield cpo, emsp, tag
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -58,7 +72,7 @@ async def broken(tmp_path_factory):
 @pytest.mark.parametrize(("name", "version"), RUNS)
 async def test_scenario(roaming, name, version):
     """TX16-01, TX16-04, TX16-07, TX16-13, TX16-14, TX16-16, TX16-23 and their 2.x counterparts."""
-    cpo, emsp, tag, stations = roaming
+    cpo, emsp, tag, stations, contract = roaming
     scenario, me = load(name), identity(name, version)
     options = {
         "url": cpo.ocpp_url,
@@ -72,7 +86,12 @@ async def test_scenario(roaming, name, version):
         station_for(scenario, version, options),
         emsp=EmspEnd(emsp.url),
         operator=OperatorEnd(cpo.api_url.removesuffix("/api/v1"), cpo.key),
-        variables={"tag": tag, "location": f"LOC-{index}", "evse": evse_uid(index)},
+        variables={
+            "tag": tag,
+            "contract": contract,
+            "location": f"LOC-{index}",
+            "evse": evse_uid(index),
+        },
     )
 
     verdict = await runner.run()
@@ -114,7 +133,14 @@ def deaf_to(*actions):
     return breaks
 
 
+def stranger(_):
+    """The car shows hashes of certificates that nobody vouches for."""
+    shown = {"iso15118CertificateHashData": contract_for("NLSIMC12345678X").hash_data()}
+    return Rule(do="edit", action="Authorize", payload=shown)
+
+
 BREAKS = {
+    "plug-and-charge": stranger,
     "clock-jump": unanswered,
     "commissioning-fault": wrong_stop,
     "commissioning-line-lost": wrong_stop,
@@ -142,7 +168,7 @@ def test_each_shipped_scenario_has_its_way_of_being_broken():
     ("name", "version"), [run for run in RUNS if run.values[1] in {"1.6", "2.0.1"}]
 )
 async def test_scenario_fails_when_what_it_checks_is_broken(broken, name, version):
-    cpo, emsp, tag, stations = broken
+    cpo, emsp, tag, stations, contract = broken
     scenario, me = load(name), identity(name, version)
     options = {
         "url": cpo.ocpp_url,
@@ -159,7 +185,12 @@ async def test_scenario_fails_when_what_it_checks_is_broken(broken, name, versio
         station,
         emsp=EmspEnd(emsp.url),
         operator=OperatorEnd(cpo.api_url.removesuffix("/api/v1"), cpo.key),
-        variables={"tag": tag, "location": f"LOC-{index}", "evse": evse_uid(index)},
+        variables={
+            "tag": tag,
+            "contract": contract,
+            "location": f"LOC-{index}",
+            "evse": evse_uid(index),
+        },
         patience=1,
     )
 
