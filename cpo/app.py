@@ -70,6 +70,7 @@ from cpo.services.token_use import TokenUse
 from cpo.services.tokens import Tokens
 from cpo.services.transactions import Transactions
 from cpo.services.upkeep import Job, StaleTransactions, run_job
+from cpo.services.vat_numbers import VatNumbers, VatRules
 from cpo.services.withdrawals import Withdrawals
 from cpo.telemetry import Metrics
 from cpo.web.auth import Keys as OperatorKeys
@@ -288,6 +289,7 @@ class App:
         stack.push_async_callback(needs.close)
         equipment.on_needs = needs.asked
         equipment.on_limit.append(needs.limits_changed)
+        equipment.on_schedule.append(needs.chosen)
         transactions.on_session.append(needs.session)
         commands.on_finished.append(needs.command_finished)
         stale = StaleTransactions(
@@ -449,6 +451,7 @@ class App:
             metrics=parts.metrics,
             equipment=parts.equipment,
             contracts=contracts_of(settings.ocpp.plug_and_charge, relay, now=now),
+            vat_numbers=VatNumbers(relay, _vat_rules(settings)),
         )
         stack.push_async_callback(notes.close)
         port = await server.start()
@@ -700,6 +703,13 @@ def _list_rules(settings: Settings) -> ListRules:
         interval=ocpp.local_list.interval,
         delay=ocpp.refresh_delay,
         most_entries=ocpp.local_list.max_entries,
+    )
+
+
+def _vat_rules(settings: Settings) -> VatRules:
+    vat, key = settings.ocpp.vat_numbers, settings.ocpp.vat_numbers.key
+    return VatRules(
+        url=vat.url, key=key.get_secret_value() if key is not None else None, timeout=vat.timeout
     )
 
 

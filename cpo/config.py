@@ -301,6 +301,17 @@ class PlugAndCharge(Section):
     provider_timeout: Seconds = Field(20, description="how long the provider may take")
 
 
+class VatNumberService(Section):
+    """The service that knows whether a VAT number is valid (OCPP 2.1, VatNumberValidation)."""
+
+    url: _HttpUrl | None = Field(
+        None,
+        description="numbers that drivers enter are posted there as JSON; none: no number is valid",
+    )
+    key: SecretStr | None = Field(None, description="bearer token for it")
+    timeout: Seconds = Field(10, description="how long it may take")
+
+
 class Ocpp(Section):
     """The side of the charge points."""
 
@@ -400,6 +411,7 @@ class Ocpp(Section):
     )
     local_list: LocalList = LocalList()
     plug_and_charge: PlugAndCharge = PlugAndCharge()
+    vat_numbers: VatNumberService = VatNumberService()
     tls: Tls = Tls()
     quirk_profiles: list[QuirkProfile] = Field(
         [],

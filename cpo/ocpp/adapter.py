@@ -49,7 +49,9 @@ from cpo.services.equipment import CRITICAL_EVENTS, OTHER_EVENTS, Equipment
 from cpo.services.intake import Intake
 from cpo.services.issued_certificates import IssuedCertificates
 from cpo.services.passwords import Passwords
+from cpo.services.payments import Payments
 from cpo.services.ports import Frame, StationLink, Store, Work
+from cpo.services.vat_numbers import VatNumbers, VatRules
 from cpo.telemetry import Metrics
 
 log = structlog.get_logger()
@@ -219,6 +221,8 @@ class Services:
     now: Callable[[], datetime]
     authorities: Mapping[str, Authority]
     contracts: Contracts
+    payments: Payments
+    vat_numbers: VatNumbers
     metrics: Metrics | None = None
 
 
@@ -242,6 +246,8 @@ class StationConnection:
             services.authorities,
             services.contracts,
             services.intake.certificates,
+            services.payments,
+            services.vat_numbers,
             self._afterwards,
         )
         self._tasks: set[asyncio.Task[None]] = set()
@@ -758,6 +764,7 @@ def ocpp_server(
     metrics: Metrics | None = None,
     equipment: Equipment | None = None,
     contracts: Contracts | None = None,
+    vat_numbers: VatNumbers | None = None,
     authorities: Mapping[str, Authority] | None = None,
 ) -> tuple[OcppServer, FrameNotes]:
     """Build the charge points' door from the settings.
@@ -781,6 +788,8 @@ def ocpp_server(
         now,
         authorities if authorities is not None else authorities_of(settings.tls, now),
         contracts,
+        Payments(store),
+        vat_numbers or VatNumbers(Relay(None), VatRules()),
         metrics,
     )
 

@@ -13,7 +13,9 @@ from cpo.services.contracts import Contracts
 from cpo.services.equipment import Equipment
 from cpo.services.intake import Intake
 from cpo.services.issued_certificates import IssuedCertificates
+from cpo.services.payments import Payments
 from cpo.services.ports import Work
+from cpo.services.vat_numbers import VatNumbers
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -43,6 +45,8 @@ class Desk:
     """Who signs certificates, by CertificateSigningUseEnumType."""
     contracts: Contracts
     issued: IssuedCertificates
+    payments: Payments
+    vat_numbers: VatNumbers
     afterwards: Callable[[Followup], None]
     """Runs something with the station once its call has been answered."""
 

@@ -15,12 +15,21 @@ from typing import Any, Final
 import structlog
 
 from cpo.domain.command import Command, CommandKind, Outcome
-from cpo.domain.limits import Purpose, Step, capped, composite, scheduled
+from cpo.domain.limits import (
+    Purpose,
+    Step,
+    capped,
+    composite,
+    differences,
+    read_composite,
+    scheduled,
+)
 from cpo.domain.needs import Needs, few, most_of, read_needs, supply_for
 from cpo.domain.session import Session
 from cpo.errors import CpoError, Invalid
 from cpo.services.commands import Request
-from cpo.services.limits import Limits
+from cpo.services.equipment import CHOSEN
+from cpo.services.limits import TOLERANCE_A, Limits
 from cpo.services.memory import Memory
 from cpo.services.ports import StationDocument, Store, Work
 from cpo.services.share_profiles import SLACK, profile_number, rate_unit
@@ -51,6 +60,9 @@ class ChargingNeeds:
         self._waiting: set[tuple[str, int]] = set()
         self._again: set[tuple[str, int]] = set()
         self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._comparing: set[asyncio.Task[None]] = set()
+        self._renegotiated: dict[tuple[str, int], str] = {}
+        self._anew: set[tuple[str, int]] = set()
 
     async def asked(self, work: Work, station: str, sent: dict[str, Any], at: datetime) -> str:
         """Take a car's needs in; returns the status for the answer, the schedule follows it."""
@@ -87,6 +99,68 @@ class ChargingNeeds:
         ):
             self.limits_changed(command.station)
 
+    # --- what cars choose ------------------------------------------------------------------------
+
+    def chosen(self, station: str, evse_id: int) -> None:
+        """A car told which schedule it follows: compare it with what holds there (K17)."""
+        task = asyncio.get_running_loop().create_task(self._compare(station, evse_id))
+        self._comparing.add(task)
+        task.add_done_callback(self._compared)
+
+    def _compared(self, task: "asyncio.Task[None]") -> None:
+        self._comparing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if not isinstance(error, CpoError):
+                raise error
+            log.warning("schedule.not_compared", error=str(error))
+
+    async def _compare(self, station: str, evse_id: int) -> None:
+        """Note where a schedule is above the limits; once in a transaction the car is told anew."""
+        state = self._memory.stations.get(station)
+        kept = await self._store.document(station, CHOSEN, str(evse_id))
+        if state is None or kept is None:
+            return
+        sent = kept.document["chargingSchedule"]
+        supply = self._limits.supply(station, evse_id)
+        theirs = read_composite(
+            {"schedule": sent, "scheduleStart": kept.document["timeBase"]},
+            supply=supply,
+            now=self._now(),
+        )
+        seconds = min(int(sent.get("duration") or _AHEAD.total_seconds()), _AHEAD.total_seconds())
+        ours = await self._limits.schedule(station, evse_id, int(seconds))
+        found = differences(
+            ours.steps, theirs, start=ours.start, end=ours.end, supply=supply,
+            tolerance_w=supply.watts(TOLERANCE_A),
+        ) if theirs else ()  # fmt: skip
+        above = [d for d in found if d.theirs_w is None or d.theirs_w > (d.ours_w or 0)]
+        running = self._limits.running(state, evse_id)
+        document = {
+            **kept.document,
+            "transaction": running.transaction if running is not None else None,
+            "compared_at": self._now().isoformat(),
+            "above": [
+                {
+                    "start": d.start.isoformat(),
+                    "end": d.end.isoformat(),
+                    "ours_w": d.ours_w,
+                    "car_w": d.theirs_w,
+                }
+                for d in above
+            ],
+        }
+        work = Work()
+        work.put(StationDocument(station, CHOSEN, str(evse_id), document, kept.at))
+        await self._store.commit(work)
+        if not above:
+            return
+        log.warning("schedule.above_limits", station=station, evse=evse_id, times=len(above))
+        key = (station, evse_id)
+        if running is not None and self._renegotiated.get(key) != running.transaction:
+            self._renegotiated[key] = running.transaction
+            self._anew.add(key)
+            self.touch(*key)
+
     # --- work -------------------------------------------------------------------------------------
 
     def touch(self, station: str, evse_id: int) -> None:
@@ -118,13 +192,14 @@ class ChargingNeeds:
 
     async def settled(self) -> None:
         """Wait until nothing is under way."""
-        while self._working:
-            await asyncio.gather(*self._working.values(), return_exceptions=True)
+        while self._working or self._comparing:
+            doing = [*self._working.values(), *self._comparing]
+            await asyncio.gather(*doing, return_exceptions=True)
 
     async def close(self) -> None:
         """Stop what is under way."""
         self._again.clear()
-        tasks = list(self._working.values())
+        tasks = [*self._working.values(), *self._comparing]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -148,7 +223,9 @@ class ChargingNeeds:
             return  # the car was told so
         profile = await self._profile(station, evse_id, needs)
         before = await self._store.document(station, PLAN, str(evse_id))
-        if before is not None and _same(before.document, profile, running.transaction):
+        anew = (station, evse_id) in self._anew
+        self._anew.discard((station, evse_id))
+        if before is not None and not anew and _same(before.document, profile, running.transaction):
             return
         command = await self._limits.asking.run(
             Request(

@@ -71,6 +71,11 @@ FINAL_STATES: Final = frozenset(
     }
 )
 _FAILED_STATES: Final = FINAL_STATES - {"Installed", "Published", "Uploaded", "AcceptedCanceled"}
+CHOSEN: Final = "charging-schedule"
+_SWAP_STATES: Final = {
+    "BatteryIn": "in", "BatteryOut": "done", "BatteryOutTimeout": "not taken",
+}  # fmt: skip
+_SWAPPED: Final = {"BatteryIn": "in", "BatteryOut": "out"}
 _HISTORY: Final = 50
 _MAX_ITEMS: Final = 20_000
 _STREAMED: Final = 500
@@ -94,6 +99,7 @@ class Equipment:
         self.on_progress: list[Progress] = []
         self.on_limit: list[Callable[[str], None]] = []
         self.on_needs: Needs | None = None
+        self.on_schedule: list[Callable[[str, int], None]] = []
         self.on_security_event: list[Callable[[str, bool], None]] = []
 
     def keep(
@@ -133,6 +139,68 @@ class Equipment:
             self.keep(work, station, "charging-needs", str(sent["evseId"]), sent, at)
             return "Rejected"
         return await self.on_needs(work, station, sent, at)
+
+    def schedule_chosen(
+        self, work: Work, station: str, sent: dict[str, Any], *, at: datetime
+    ) -> None:
+        """Keep what a car has chosen; who makes schedules compares it then (K15, K17)."""
+        self.keep(work, station, CHOSEN, str(sent["evseId"]), sent, at)
+
+        def tell(_: datetime) -> None:
+            for listener in self.on_schedule:
+                listener(station, int(sent["evseId"]))
+
+        work.then(tell)
+
+    async def battery_swap(
+        self, work: Work, station: str, sent: dict[str, Any], *, at: datetime
+    ) -> None:
+        """Join the messages of one swap (S01, S02)."""
+        key = str(sent["requestId"])
+        known = await self._store.document(station, "battery-swap", key)
+        event = sent["eventType"]
+        document: dict[str, Any] = {
+            "requestId": sent["requestId"],
+            "in": [],
+            "out": [],
+            **(known.document if known is not None else {}),
+            "idToken": sent["idToken"],
+            "state": _SWAP_STATES[event],
+        }
+        if event in _SWAPPED:
+            document[_SWAPPED[event]] = sent["batteryData"]
+        times = dict(document.get("times", {}))
+        document["times"] = {**times, event: times.get(event, at.isoformat())}
+        if event == "BatteryOutTimeout":
+            log.warning("station.battery_not_taken", station=station, request=sent["requestId"])
+        self.keep(work, station, "battery-swap", key, document, at)
+
+    async def der_alarm(
+        self, work: Work, station: str, sent: dict[str, Any], *, at: datetime
+    ) -> None:
+        """Raise an alarm of a control, or note its end (R04)."""
+        ended = sent.get("alarmEnded", False)
+        kind = (sent["controlType"], sent.get("gridEventFault"))
+        for known in await self._store.documents(station, "der-alarm") if ended else ():
+            told = known.document
+            if (told["controlType"], told.get("gridEventFault")) == kind and not told["ended_at"]:
+                document = {**told, "ended_at": sent["timestamp"]}
+                self.keep(work, station, "der-alarm", known.key, document, at)
+        if not ended:
+            key = f"{sent['controlType']}|{sent['timestamp']}"[:200]
+            self.keep(work, station, "der-alarm", key, {**sent, "ended_at": None}, at)
+            log.warning("station.der_alarm", station=station, control=sent["controlType"])
+
+    async def der_started(
+        self, work: Work, station: str, sent: dict[str, Any], *, at: datetime
+    ) -> None:
+        """Note whether a control is at work, and what it superseded (R04)."""
+        self.keep(work, station, "der-control", sent["controlId"], sent, at)
+        for id_ in sent.get("supersededIds") or () if sent["started"] else ():
+            setting = await self._store.document(station, "der-setting", id_)
+            if setting is not None:
+                document = {**setting.document, "superseded_by": sent["controlId"]}
+                self.keep(work, station, "der-setting", id_, document, at)
 
     def limit_changed(self, work: Work, station: str) -> None:
         """Note that somebody else's limit on a station came or went (K12, K13)."""

@@ -50,7 +50,7 @@ _PHASES: Final = {
     "DC": 1,
 }
 # Half an ampere of rounding in a station is nobody's mistake.
-_TOLERANCE_A: Final = Decimal("0.5")
+TOLERANCE_A: Final = Decimal("0.5")
 _MARGIN: Final = 5.0
 # A start may be noted a moment before the answer to the request that caused it.
 _CLOCK_SLACK: Final = timedelta(seconds=30)
@@ -240,7 +240,7 @@ class Limits:
                 start=ours.start,
                 end=ours.end,
                 supply=ours.supply,
-                tolerance_w=ours.supply.watts(_TOLERANCE_A),
+                tolerance_w=ours.supply.watts(TOLERANCE_A),
             )
         return Comparison(ours=ours, command=command, theirs=theirs, differences=found)
 

@@ -14,6 +14,7 @@ from cpo.telemetry import Metrics, watch_loop
 from cpo.web import body as bodies
 from cpo.web.api import (
     commands,
+    der,
     jobs,
     limits,
     local_lists,
@@ -43,6 +44,7 @@ API = "/api/v1"
 ROUTES: tuple[Route, ...] = (
     *stations.ROUTES,
     *station_tariffs.ROUTES,
+    *der.ROUTES,
     *templates.ROUTES,
     *local_lists.ROUTES,
     *security.ROUTES,

@@ -256,8 +256,11 @@ async def notify_ev_charging_needs(desk: Desk, call: Arrival) -> dict[str, Any]:
 
 
 async def notify_ev_charging_schedule(desk: Desk, call: Arrival) -> dict[str, Any]:
-    """K15: what the car has chosen."""
-    _keep(desk, call, "charging-schedule", str(call.payload["evseId"]))
+    """K15, K17: what the car has chosen. Taken whatever it is, then compared with the limits."""
+    desk.intake.seen(call.identity, at=call.received_at)
+    desk.equipment.schedule_chosen(
+        call.work, call.identity, dict(call.payload), at=call.received_at
+    )
     return {"status": "Accepted"}
 
 

@@ -15,21 +15,29 @@ def _keep(desk: Desk, call: Arrival, kind: str, key: str) -> None:
 
 
 async def battery_swap(desk: Desk, call: Arrival) -> dict[str, Any]:
-    """S01: batteries went in or out."""
-    key = f"{call.payload['requestId']}|{call.payload['eventType']}"
-    _keep(desk, call, "battery-swap", key)
+    """S01, S02: batteries went in, then others out; one document for each swap."""
+    desk.intake.seen(call.identity, at=call.received_at)
+    await desk.equipment.battery_swap(
+        call.work, call.identity, dict(call.payload), at=call.received_at
+    )
     return {}
 
 
 async def notify_der_alarm(desk: Desk, call: Arrival) -> dict[str, Any]:
-    """R04: the grid did something that a control reacts to."""
-    _keep(desk, call, "der-alarm", f"{call.payload['controlType']}|{call.payload['timestamp']}")
+    """R04: the grid did something that a control reacts to, or that is over."""
+    desk.intake.seen(call.identity, at=call.received_at)
+    await desk.equipment.der_alarm(
+        call.work, call.identity, dict(call.payload), at=call.received_at
+    )
     return {}
 
 
 async def notify_der_start_stop(desk: Desk, call: Arrival) -> dict[str, Any]:
-    """R04: a scheduled control has begun or ended."""
-    _keep(desk, call, "der-control", call.payload["controlId"])
+    """R04: a scheduled control has begun or ended, and which others it supersedes."""
+    desk.intake.seen(call.identity, at=call.received_at)
+    await desk.equipment.der_started(
+        call.work, call.identity, dict(call.payload), at=call.received_at
+    )
     return {}
 
 
@@ -53,12 +61,15 @@ async def report_der_control(desk: Desk, call: Arrival) -> dict[str, Any]:
 async def notify_priority_charging(desk: Desk, call: Arrival) -> dict[str, Any]:
     """K22: the driver asked for priority, or the station ended it."""
     _keep(desk, call, "priority-charging", call.payload["transactionId"])
+    # Other profiles hold with it: schedules that were made for cars are made anew.
+    desk.equipment.limit_changed(call.work, call.identity)
     return {}
 
 
 async def notify_settlement(desk: Desk, call: Arrival) -> dict[str, Any]:
-    """C20: a payment terminal has settled."""
-    _keep(desk, call, "settlement", call.payload["pspRef"])
+    """C20: a payment terminal has settled; receipts are its own."""
+    desk.intake.seen(call.identity, at=call.received_at)
+    desk.payments.settled(call.work, call.identity, call.payload, call.received_at)
     return {}
 
 
@@ -124,9 +135,13 @@ _DYNAMIC: Final = (
 
 
 async def vat_number(desk: Desk, call: Arrival) -> dict[str, Any]:
-    """C25: nobody here can validate VAT numbers."""
+    """C25: the validation service knows; without one no number is valid."""
     desk.intake.seen(call.identity, at=call.received_at)
-    answer = {"status": "Rejected", "vatNumber": call.payload["vatNumber"]}
+    number = call.payload["vatNumber"]
+    valid, company = await desk.vat_numbers.company(number)
+    answer = {"status": "Accepted" if valid else "Rejected", "vatNumber": number}
+    if company is not None:
+        answer["company"] = company
     if "evseId" in call.payload:
         answer["evseId"] = call.payload["evseId"]
     return answer

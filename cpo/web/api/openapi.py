@@ -174,6 +174,7 @@ SCHEMAS: dict[str, Any] = {
         end_date_time=_INSTANT,
         partner=_MAYBE,
         partners=_LIST,
+        settlements=_LIST,
         location=_MAYBE,
         evse_uid=_MAYBE,
         cdr=_MAYBE,

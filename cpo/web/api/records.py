@@ -5,9 +5,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from cpo.errors import Invalid, NotFound
+from cpo.services.payments import Payments, Settlement
 from cpo.services.ports import Kind
 from cpo.web.api import shapes
-from cpo.web.routes import ORDERED, Answer, Call, Parameter, Route, list_of, ref
+from cpo.web.routes import ORDERED, PAGING, Answer, Call, Parameter, Route, list_of, ref
 
 
 class CreditBody(BaseModel):
@@ -35,7 +36,43 @@ async def get_session(call: Call) -> Answer:
         raise NotFound("session", id_)
     fates = await _fates(call, Kind.SESSION, id_, value.partner_id)
     cdr = await call.services.store.cdr_of_session(id_)
-    return shapes.session(value) | {"cdr": cdr.id if cdr else None, "partners": fates}
+    settled = await Payments(call.services.store).of_session(id_)
+    return shapes.session(value) | {
+        "cdr": cdr.id if cdr else None,
+        "partners": fates,
+        "settlements": [_settlement(one) for one in settled],
+    }
+
+
+def _settlement(value: Settlement) -> dict[str, Any]:
+    sent = value.document
+    return {
+        "station": value.station,
+        "psp_ref": sent["pspRef"],
+        "status": sent["status"],
+        "amount": sent["settlementAmount"],
+        "settled_at": sent["settlementTime"],
+        "receipt_id": sent.get("receiptId"),
+        "receipt_url": sent.get("receiptUrl"),
+        "vat_number": sent.get("vatNumber"),
+        "session": value.session_id,
+        "cdr": value.cdr_id,
+        "currency": value.currency,
+        "billed": value.billed,
+        "difference": value.difference,
+        "at": value.at,
+    }
+
+
+async def list_settlements(call: Call) -> Answer:
+    """Return a page of what payment terminals settled, newest first."""
+    limit = call.limit()
+    found = await Payments(call.services.store).all()
+    start = int(cursor) if (cursor := call.cursor() or "0").isdecimal() else 0
+    return {
+        "items": [_settlement(one) for one in found[start : start + limit]],
+        "next_cursor": str(start + limit) if len(found) > start + limit else None,
+    }
 
 
 async def list_cdrs(call: Call) -> Answer:
@@ -117,6 +154,22 @@ async def list_orphans(call: Call) -> Answer:
     return {"items": [shapes.orphan(row) for row, _ in page.items], "next_cursor": page.next_cursor}
 
 
+_SETTLEMENTS: dict[str, Any] = {
+    "type": "object",
+    "required": ["items", "next_cursor"],
+    "properties": {
+        "items": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["station", "psp_ref", "status", "amount", "session", "difference"],
+            },
+        },
+        "next_cursor": {"type": ["string", "null"]},
+    },
+}
+
+
 ROUTES = (
     Route(
         method="GET",
@@ -137,6 +190,16 @@ ROUTES = (
         summary="Show a session and its fate at its partner",
         answer=ref("Session"),
         errors=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/settlements",
+        handler=list_settlements,
+        scope="read",
+        tag="sessions",
+        summary="Show what payment terminals settled, beside what was billed (OCPP 2.1)",
+        answer=_SETTLEMENTS,
+        parameters=PAGING,
     ),
     Route(
         method="GET",
