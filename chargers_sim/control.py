@@ -5,6 +5,7 @@
 Loopback only unless told otherwise; it is a tool for a bench, not for the internet.
 """
 
+import asyncio
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from chargers_sim.clock import iso
 from chargers_sim.errors import BadInput, SimError
+from chargers_sim.listening import listen, stop_listening
 from chargers_sim.live import Station
 from chargers_sim.steps import STEPS, run_step
 
@@ -118,21 +120,22 @@ class Control:
             ]
         )
         self._runner = web.AppRunner(app, access_log=None)
+        self._server: asyncio.Server | None = None
         self.url = ""
 
     async def start(self) -> str:
         """Listen; returns the address."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
         try:
-            await site.start()
+            self._server = await listen(self._runner, self._host, self._port)
         except OSError as problem:
             raise BadInput(f"--control: port {self._port}: {problem.strerror}") from problem
-        server = site._server  # noqa: SLF001 - aiohttp tells the port nowhere else
-        port = server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://{self._host}:{port}"
         return self.url
 
     async def stop(self) -> None:
         """Stop listening."""
+        if self._server is not None:
+            await stop_listening(self._server)
         await self._runner.cleanup()

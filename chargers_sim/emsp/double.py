@@ -22,6 +22,7 @@ from chargers_sim.emsp.journal import Journal, Violation, utc_now
 from chargers_sim.emsp.orders import Order
 from chargers_sim.emsp.peers import Peer, new_token
 from chargers_sim.emsp.registration import Registration
+from chargers_sim.listening import listen, stop_listening
 
 
 class Emsp(Asking):
@@ -116,8 +117,9 @@ class Emsp(Asking):
         try:
             await runner.setup()
             self._exit.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, self._host, self._port, ssl_context=self._tls).start()
-            host, port = runner.addresses[0][:2]
+            server = await listen(runner, self._host, self._port, tls=self._tls)
+            self._exit.push_async_callback(stop_listening, server)
+            host, port = server.sockets[0].getsockname()[:2]
             scheme = "http" if self._tls is None else "https"
             self._url = (self._public_url or f"{scheme}://{host}:{port}").rstrip("/")
             self._http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())

@@ -10,6 +10,8 @@ from urllib.parse import quote
 import aiohttp
 from aiohttp import web
 
+from chargers_sim.listening import listen, stop_listening
+
 STAMP = "2026-03-01T10:00:00Z"
 
 
@@ -34,8 +36,8 @@ class FakeCpo:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        port = self._runner.addresses[0][1]
+        self._server = await listen(self._runner, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.http = aiohttp.ClientSession()
         # aiohttp would silently repeat a PUT when the connection breaks.
@@ -44,6 +46,7 @@ class FakeCpo:
 
     async def __aexit__(self, *_: object) -> None:
         await self.http.close()
+        await stop_listening(self._server)
         await self._runner.cleanup()
 
     @property

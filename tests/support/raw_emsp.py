@@ -20,6 +20,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from chargers_sim.listening import listen, stop_listening
+
 STAMP = "2026-01-01T00:00:00Z"
 RECEIVERS = {
     "locations": "RECEIVER",
@@ -103,8 +105,8 @@ class RawEmsp:
         self._numbers = itertools.count(1)
         self._runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._server = await listen(self._runner, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(30), skip_auto_headers=("Content-Type", "User-Agent")
         )
@@ -112,6 +114,7 @@ class RawEmsp:
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.close()
+        await stop_listening(self._server)
         await self._runner.cleanup()
 
     # --- asking ---------------------------------------------------------------------------------

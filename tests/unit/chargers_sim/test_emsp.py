@@ -1,7 +1,9 @@
 """The eMSP double against a fake CPO: what it keeps, answers, records and breaks on demand."""
 
 import asyncio
+import contextlib
 import json
+import socket
 from decimal import Decimal
 
 import aiohttp
@@ -10,6 +12,7 @@ import pytest
 from chargers_sim.emsp import CallFailed, Dialect, Emsp
 from tests.support import ocpi_objects as objects
 from tests.support.fake_cpo import FakeCpo
+from tests.support.waiting import LONG
 
 VERSIONS = ("2.1.1", "2.2.1", "2.3.0")
 
@@ -517,3 +520,20 @@ async def test_a_command_without_a_cpo_is_409(emsp):
         http.post(f"{emsp.url}/double/commands/STOP_SESSION", json={}) as response,
     ):
         assert response.status == 409
+
+
+async def test_connections_that_come_while_it_stops_are_not_lost():
+    """asyncio forgets what it accepts in the turn in which it stops to listen."""
+    emsp = Emsp(("NL", "ABC"))
+    await emsp.start()
+    host, port = emsp.url.removeprefix("http://").split(":")
+    clients = [socket.create_connection((host, int(port))) for _ in range(20)]
+    await asyncio.sleep(0)  # accepted, and not more
+    await emsp.stop()
+    # A connection that nobody closed would stay open as long as this test waits.
+    async with asyncio.timeout(LONG):
+        for client in clients:
+            client.setblocking(False)
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+            client.close()
