@@ -136,6 +136,11 @@ def _insert_readings(dialect: str) -> ClauseElement:
 _READINGS = ("transaction_id", "received_at", "event_key", "samples")
 ADD_READINGS = Write(READINGS, _READINGS, _insert_readings)
 PUT_SNAPSHOT = upsert(SNAPSHOTS)
+# To set an indexed column costs SQLite its index anew, whatever the value: a transaction has five
+# indexes, and of most messages only its body changes.
+PUT_TRANSACTION = upsert(TRANSACTIONS)
+MOVE_TRANSACTION = upsert(TRANSACTIONS, replacing=("phase", "body"))
+KEEP_TRANSACTION = upsert(TRANSACTIONS, replacing=("body",))
 PUT_LOCATION = upsert(LOCATIONS)
 TOUCH_LOCATION = change(LOCATIONS, ("last_updated",))
 PUT_EVSE_STATE = upsert(EVSE_STATES)
@@ -353,6 +358,16 @@ def transaction_values(transaction: Transaction) -> Values:
     )
 
 
+def transaction_write(row: Values, stored: Values | None) -> Write:
+    """Return the statement that brings a transaction's row from what is stored of it to `row`.
+
+    `stored` is the row without its body, None where that is not known.
+    """
+    if stored is None or row[:4] != stored[:4] or row[5] != stored[5]:
+        return PUT_TRANSACTION
+    return KEEP_TRANSACTION if row[4] == stored[4] else MOVE_TRANSACTION
+
+
 def _progress(transaction: Transaction) -> str:
     """Return the phase, and `settling` while an ended transaction's books are not closed."""
     if not transaction.open and "settled" not in transaction.flags:
@@ -521,9 +536,19 @@ def _by_id(value: Any) -> Values:
     return (value.id,)
 
 
-def _upserted(name: str, values: Callable[[Any], Values], key: Callable[[Any], Values]) -> Rows:
+def _upserted(
+    name: str,
+    values: Callable[[Any], Values],
+    key: Callable[[Any], Values],
+    *,
+    fixed: Sequence[str] = (),
+) -> Rows:
+    """Return how objects of a table become rows; `fixed` columns never change under a key."""
     table = metadata.tables[name]
-    return Rows(upsert(table), insert_into(table), remove(table), values, key)
+    named = {column.name for column in table.primary_key} | set(fixed)
+    replaced = [column.name for column in table.columns if column.name not in named]
+    put = upsert(table, replacing=replaced)
+    return Rows(put, insert_into(table), remove(table), values, key)
 
 
 WRITERS: dict[type, Rows] = {
@@ -533,9 +558,15 @@ WRITERS: dict[type, Rows] = {
         connector_values,
         lambda s: (s.station, s.evse_id, s.connector_id),
     ),
-    Transaction: _upserted("transactions", transaction_values, _by_id),
+    Transaction: Rows(
+        PUT_TRANSACTION,
+        insert_into(TRANSACTIONS),
+        remove(TRANSACTIONS),
+        transaction_values,
+        _by_id,
+    ),
     Readings: Rows(ADD_READINGS, ADD_READINGS, None, readings_values),
-    Session: _upserted("sessions", session_values, _by_id),
+    Session: _upserted("sessions", session_values, _by_id, fixed=("station",)),
     Cdr: _upserted("cdrs", cdr_values, _by_id),
     Location: _upserted("locations", location_values, _by_id),
     Tariff: _upserted("tariffs", tariff_values, _by_id),

@@ -92,7 +92,7 @@ class SqliteLine:
             if pause:
                 await asyncio.sleep(pause)
             # Kept with the batch, so that a restart with a clock set back goes on after it.
-            groups = [*groups, (KEEP_STAMP, [(microseconds(stamp),)])]
+            groups = [*groups, (KEEP_STAMP, [[microseconds(stamp)]])]
             self._last = stamp
         if groups:
             done: asyncio.Future[None] = self._loop.create_future()

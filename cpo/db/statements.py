@@ -69,16 +69,18 @@ class Prepared:
     key: tuple[int, ...]
     sweeping: bool
 
-    def convert(self, row: Row, stamp: Any) -> Sequence[Any]:
-        """Return the row as the driver wants it, with the commit's stamp filled in."""
-        values = list(row)
+    def convert(self, rows: Sequence[Row], stamp: Any) -> list[list[Any]]:
+        """Return rows as the driver wants them, with the commit's stamp filled in."""
+        converted = [list(row) for row in rows]
         for position, function in self.converters:
-            value = values[position]
-            if value is not None:
-                values[position] = function(value)
+            for values in converted:
+                value = values[position]
+                if value is not None:
+                    values[position] = function(value)
         for position in self.stamps:
-            values[position] = stamp
-        return values
+            for values in converted:
+                values[position] = stamp
+        return converted
 
 
 class Compiler:

@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +25,7 @@ from cpo.db.sealing import Seal
 from cpo.db.sqlite import LOCK_TIMEOUT, SAFE_VERSION, SqliteLine
 from cpo.db.statements import Row, Write
 from cpo.db.tables import metadata
-from cpo.db.writer import Line, Unit, Writer, generation_of
+from cpo.db.writer import Line, Op, Unit, Writer, generation_of
 from cpo.domain.cdr import Cdr
 from cpo.domain.command import Command
 from cpo.domain.location import Location
@@ -33,8 +34,8 @@ from cpo.domain.session import Session
 from cpo.domain.station import ConnectorState, Station
 from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import Token
-from cpo.domain.transaction import Snapshot, Transaction
-from cpo.errors import Conflict
+from cpo.domain.transaction import Phase, Snapshot, Transaction
+from cpo.errors import Conflict, CpoError
 from cpo.services.ports import (
     Delivery,
     DirtyMark,
@@ -43,6 +44,7 @@ from cpo.services.ports import (
     Kind,
     OperatorKey,
     Page,
+    Readings,
     Seat,
     StationDocument,
     TextPage,
@@ -118,6 +120,18 @@ async def open_store(
     )
 
 
+@dataclass(slots=True)
+class _Also:
+    """What a unit writes beside what it was told to, and what is to be remembered of it.
+
+    `stored` are the rows of transactions without their bodies.
+    """
+
+    snapshots: dict[str, tuple[Snapshot, bool]] = field(default_factory=dict)
+    stored: dict[str, Row] = field(default_factory=dict)
+    news: dict[tuple[str, str], None] = field(default_factory=dict)
+
+
 class SqlStore:
     """The database. `instance` is the secret that our ids are derived with."""
 
@@ -143,6 +157,8 @@ class SqlStore:
         self._seal = seal
         self._listeners: list[Callable[[Sequence[DirtyMark]], None]] = []
         self._snapshots: dict[str, Snapshot] = {}
+        # What is stored of the open transactions that were written last, without their bodies.
+        self._stored: dict[str, Row] = {}
         self._pages = Pages()
         self._documents_known: Select[Any] | None = None
         self._mappings = rows.WRITERS | {Partner: rows.partner_rows(seal)}
@@ -167,55 +183,76 @@ class SqlStore:
         keep, StoreUnavailable when it was not taken. After StoreUnavailable the caller must not
         rely on what it holds in memory: PostgreSQL may have lost its answer, not the commit.
         """
-        ops: list[tuple[Write, Row]] = []
+        ops: list[Op] = []
         callbacks: Sequence[Callable[[datetime], object]] = work.callbacks
-        snapshots: dict[str, tuple[Snapshot, bool]] = {}
-        news: dict[tuple[str, str], None] = {}
+        also = _Also()
         for verb, value in work.ops:
-            if verb == "touch":
-                ops += rows.touch(*value)
-                if self._shared and value[0] in (Kind.LOCATION, Kind.EVSE, Kind.TARIFF):
-                    kind_of = "tariff" if value[0] is Kind.TARIFF else "location"
-                    news[kind_of, value[1].partition("/")[0]] = None
-                self._moved(_TOUCHED.get(value[0]))
-                continue
-            if verb == "fence":
-                ops.append((rows.FENCE, (value.epoch, value.station)))
-                continue
             mapping = self._mappings.get(type(value))
             if mapping is None:
-                msg = f"not something the store keeps: {value!r}"
-                raise TypeError(msg)
+                self._special(verb, value, ops, also)
+                continue
             if verb == "delete":
                 write, row = mapping.delete, mapping.key(value)
-            elif verb == "put":
-                write, row = mapping.put, mapping.values(value)
             else:
-                write, row = mapping.add, mapping.values(value)
+                write = mapping.put if verb == "put" else mapping.add
+                row = mapping.values(value)
             if write is None:
                 msg = f"{type(value).__name__} cannot be {verb}"
                 raise TypeError(msg)
+            if type(value) is Transaction and verb == "put":
+                write = self._shortest(row, also)
             ops.append((write, row))
-            kind = type(value)
-            if self._shared and (newsworthy := rows.NEWS.get(kind)) is not None:
-                changed = newsworthy(value)
-                if changed is not None:
-                    news[changed] = None
-            self._moved(_MOVING.get(kind))
-            if kind is Cdr and value.last_updated is not None:
-                self._moved("cdrs")
-            if kind is EvseState:
-                ops.append((rows.TOUCH_LOCATION, (None, value.location_id)))
-            elif kind in (Transaction, Session) and verb != "delete":
-                self._snapshot(value, ops, snapshots)
-        if snapshots:
-            callbacks = [*callbacks, lambda _: self._remember(snapshots)]
+            if type(value) not in _ALONE or self._shared:
+                self._follow(verb, value, ops, also)
+        if also.snapshots or also.stored:
+            callbacks = [*callbacks, lambda _: self._remember(also)]
         marks = [(mark.partner_id, mark.kind.value, mark.object_id) for mark in work.marks]
         if self._shared:
-            ops += [(rows.CHANGED, (*changed, None)) for changed in news]
-            if self._told is not None and (news or marks):
+            ops += [(rows.CHANGED, (*changed, None)) for changed in also.news]
+            if self._told is not None and (also.news or marks):
                 callbacks = [*callbacks, self._told]
-        return await self._writer.submit(Unit(ops, marks, callbacks))
+        try:
+            return await self._writer.submit(Unit(ops, marks, callbacks))
+        except CpoError:
+            # It may have been kept all the same: what is stored is not known any more.
+            for id_ in also.stored:
+                self._stored.pop(id_, None)
+            raise
+
+    def _special(self, verb: str, value: Any, ops: list[Op], also: "_Also") -> None:
+        """Write what is no object of its own."""
+        if verb == "touch":
+            ops += rows.touch(*value)
+            if self._shared and value[0] in (Kind.LOCATION, Kind.EVSE, Kind.TARIFF):
+                kind_of = "tariff" if value[0] is Kind.TARIFF else "location"
+                also.news[kind_of, value[1].partition("/")[0]] = None
+            self._moved(_TOUCHED.get(value[0]))
+        elif verb == "fence":
+            ops.append((rows.FENCE, (value.epoch, value.station)))
+        else:
+            msg = f"not something the store keeps: {value!r}"
+            raise TypeError(msg)
+
+    def _shortest(self, row: Row, also: "_Also") -> Write:
+        """Return the statement that sets no more of a transaction's row than has changed."""
+        write = rows.transaction_write(row, also.stored.get(row[0]) or self._stored.get(row[0]))
+        also.stored[row[0]] = row[:-1]
+        return write
+
+    def _follow(self, verb: str, value: Any, ops: list[Op], also: "_Also") -> None:
+        """Write what belongs to an object beside its row."""
+        kind = type(value)
+        if self._shared and (newsworthy := rows.NEWS.get(kind)) is not None:
+            changed = newsworthy(value)
+            if changed is not None:
+                also.news[changed] = None
+        self._moved(_MOVING.get(kind))
+        if kind is Cdr and value.last_updated is not None:
+            self._moved("cdrs")
+        if kind is EvseState:
+            ops.append((rows.TOUCH_LOCATION, (None, value.location_id)))
+        elif kind in (Transaction, Session) and verb != "delete":
+            self._snapshot(value, ops, also.snapshots)
 
     def on_news(
         self, told: Callable[[datetime], None], *, fresh: Callable[[], Awaitable[None]]
@@ -256,7 +293,7 @@ class SqlStore:
     def _snapshot(
         self,
         value: Transaction | Session,
-        ops: list[tuple[Write, Row]],
+        ops: list[Op],
         snapshots: dict[str, tuple[Snapshot, bool]],
     ) -> None:
         """Write what held at the start, and again when it is another.
@@ -276,13 +313,18 @@ class SqlStore:
         if ended or value.id not in snapshots:
             snapshots[value.id] = (snapshot, ended)
 
-    def _remember(self, snapshots: dict[str, tuple[Snapshot, bool]]) -> None:
+    def _remember(self, also: "_Also") -> None:
         """Note what need not be written again while a transaction is open."""
-        for id_, (snapshot, ended) in snapshots.items():
+        for id_, (snapshot, ended) in also.snapshots.items():
             if ended:
                 self._snapshots.pop(id_, None)
             else:
                 self._snapshots[id_] = snapshot
+        for id_, row in also.stored.items():
+            if row[_PHASE] == Phase.ENDED:
+                self._stored.pop(id_, None)
+            else:
+                self._stored[id_] = row
 
     # --- stations and transactions -------------------------------------------------------------
 
@@ -355,6 +397,8 @@ class SqlStore:
 
         found = await self._reads.run(read)
         for transaction in found:
+            # Another node may have written it since we did.
+            self._stored.pop(transaction.id, None)
             if transaction.open and transaction.snapshot is not None:
                 # What was read is what is stored: not to be written again.
                 self._snapshots.setdefault(transaction.id, transaction.snapshot)
@@ -707,6 +751,9 @@ _READINGS = select(rows.READINGS)
 _OPEN = select(rows.READINGS).where(
     rows.READINGS.c.transaction_id.in_(select(_TX.id).where(_TX.phase != "ended"))
 )
+_PHASE = rows.PUT_TRANSACTION.columns.index("phase")
+# What is nothing but its row, unless other nodes must hear of it.
+_ALONE = frozenset({ConnectorState, Frame, Readings})
 # The lists in which what is put may have stood elsewhere before; a CDR is put once.
 _MOVING: dict[type, str] = {Session: "sessions", Token: "tokens", Command: "commands"}
 _TOUCHED = {Kind.SESSION: "sessions", Kind.CDR: "cdrs"}

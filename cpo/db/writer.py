@@ -6,7 +6,7 @@ works, the next batch gathers by itself, so full durability costs no throughput.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -18,7 +18,8 @@ from cpo.errors import Conflict, CpoError, Invalid, StoreUnavailable
 
 log = structlog.get_logger()
 
-Group = tuple[str, list[Sequence[Any]]]
+Group = tuple[str, list[list[Any]]]
+Op = tuple[Write, Row]
 MILLISECOND = timedelta(milliseconds=1)
 # How long a batch gathers when one was written just before, in seconds.
 LINGER = 0.002
@@ -68,20 +69,10 @@ class Unit:
     `marks` are (partner, kind, object); `committed` gets the stamp once the unit is on disk.
     """
 
-    ops: list[tuple[Write, Row]]
+    ops: list[Op]
     marks: list[tuple[str, str, str]] = field(default_factory=list)
     callbacks: Sequence[Callable[[datetime], object]] = ()
     committed: asyncio.Future[datetime] | None = None
-
-    @property
-    def stamped(self) -> bool:
-        """Whether anything of it carries the commit's stamp."""
-        if self.marks:
-            return True
-        for write, _ in self.ops:  # noqa: SIM110 - a generator costs more than the loop
-            if write.stamps:
-                return True
-        return False
 
 
 class Plan:
@@ -91,36 +82,60 @@ class Plan:
     promised, for they become visible at once.
     """
 
-    def __init__(self, compiler: Compiler, stamp: datetime) -> None:
+    def __init__(self, compiler: Compiler) -> None:
         self._compiler = compiler
-        self._stamp = compiler.stamp(stamp) if compiler.stamp else stamp
-        self._tables: dict[str, _TablePlan] = {}
+        # The statements on one table share one list.
+        self._ops: dict[Write, list[Op]] = {}
+        self._tables: dict[str, tuple[list[Write], list[Op]]] = {}
 
-    def add(self, write: Write, row: Row) -> None:
-        """Add a row of a statement."""
-        prepared = self._compiler(write)
-        values = prepared.convert(row, self._stamp)
-        table = self._tables.get(prepared.table)
-        if table is None:
-            table = self._tables[prepared.table] = _TablePlan()
-        table.add(prepared, values)
+    def add(self, ops: Iterable[Op]) -> None:
+        """Add rows of statements."""
+        known = self._ops
+        for op in ops:
+            found = known.get(op[0])
+            if found is None:
+                found = self._meet(op[0])
+            found.append(op)
 
-    def groups(self) -> list[Group]:
-        """Return the groups in the order in which they must run."""
-        return [
-            (prepared.sql, rows)
-            for table in self._tables.values()
-            for prepared, rows in table.groups
-        ]
+    def _meet(self, write: Write) -> list[Op]:
+        writes, ops = self._tables.setdefault(write.table.name, ([], []))
+        writes.append(write)
+        self._ops[write] = ops
+        return ops
+
+    @property
+    def stamped(self) -> bool:
+        """Whether anything in it carries the commit's stamp."""
+        return any(write.stamps for write in self._ops)
+
+    def groups(self, stamp: datetime) -> list[Group]:
+        """Return the groups in the order in which they must run.
+
+        Raises ValueError, TypeError or OverflowError for what the database cannot keep.
+        """
+        compiler = self._compiler
+        converted = compiler.stamp(stamp) if compiler.stamp else stamp
+        groups: list[Group] = []
+        for writes, ops in self._tables.values():
+            if len(writes) == 1:
+                prepared = compiler(writes[0])
+                groups.append((prepared.sql, prepared.convert([op[1] for op in ops], converted)))
+                continue
+            table = _TablePlan()
+            for write, row in ops:
+                prepared = compiler(write)
+                table.add(prepared, prepared.convert([row], converted)[0])
+            groups += [(prepared.sql, rows) for prepared, rows in table.groups]
+        return groups
 
 
 class _TablePlan:
     def __init__(self) -> None:
-        self.groups: list[tuple[Prepared, list[Sequence[Any]]]] = []
+        self.groups: list[tuple[Prepared, list[list[Any]]]] = []
         self._latest: dict[Row, int] | None = None
         self._floor = 0
 
-    def add(self, prepared: Prepared, row: Sequence[Any]) -> None:
+    def add(self, prepared: Prepared, row: list[Any]) -> None:
         groups = self.groups
         if not groups:
             groups.append((prepared, [row]))
@@ -246,26 +261,23 @@ class Writer:
             self._release(batch, stamp)
 
     async def _commit(self, batch: Sequence[Unit]) -> datetime:
-        compiler = self._line.compiler
+        plan = Plan(self._line.compiler)
+        marks: dict[tuple[str, str, str], None] = {}
+        for unit in batch:
+            plan.add(unit.ops)
+            for mark in unit.marks:
+                marks[mark] = None
 
         def build(stamp: datetime) -> Sequence[Group]:
-            plan = Plan(compiler, stamp)
-            marks: dict[tuple[str, str, str], None] = {}
+            setting = Plan(self._line.compiler)
+            generation = generation_of(stamp)
+            setting.add((self._mark, (*mark, generation, stamp)) for mark in marks)
             try:
-                for unit in batch:
-                    for write, row in unit.ops:
-                        plan.add(write, row)
-                    for mark in unit.marks:
-                        marks[mark] = None
-                generation = generation_of(stamp)
-                for mark in marks:
-                    plan.add(self._mark, (*mark, generation, stamp))
+                return plan.groups(stamp) + setting.groups(stamp)
             except (ValueError, TypeError, OverflowError) as error:
                 raise Rejected(str(error)) from error
-            return plan.groups()
 
-        stamped = any(unit.stamped for unit in batch)
-        return await self._line.write(build, now=self._now(), stamped=stamped)
+        return await self._line.write(build, now=self._now(), stamped=bool(marks) or plan.stamped)
 
     def _release(self, batch: Sequence[Unit], stamp: datetime) -> None:
         marks: dict[tuple[str, str, str], None] = {}

@@ -113,6 +113,25 @@ async def test_a_transaction_is_read_with_its_samples_and_its_snapshot(store):
     assert await store.transaction("other") is None
 
 
+async def test_what_a_transaction_is_found_by_follows_its_changes(store):
+    """Only what has changed is written, on whichever form of it that was."""
+    begun = transaction()
+    await store.commit(work(begun))
+    await store.commit(work(replace(begun, flags=frozenset({"even"}))))
+    earlier = replace(begun, started_at=NOON - HOUR, key="77", flags=frozenset({"late"}))
+    await store.commit(work(earlier))
+
+    assert await store.transaction_by_key("CP1", "1234") is None
+    assert await store.transaction_by_key("CP1", "77") == earlier
+
+    await store.commit(work(replace(earlier, stopped_reason="Local")))
+    ended = replace(earlier, phase=Phase.ENDED, flags=frozenset({"settled"}))
+    await store.commit(work(ended))
+
+    assert await store.open_transactions() == []
+    assert await store.transaction_by_key("CP1", "77") == ended
+
+
 async def test_readings_of_an_event_that_came_twice_are_kept_once(store):
     """TX20-08: the event's content is the key."""
     await store.commit(work(transaction()))

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
+from cpo.db import rows
 from cpo.db.columns import UtcTime, microseconds
 from cpo.db.statements import Compiler, change, insert_into, insert_once, remove, upsert
 from cpo.db.writer import Plan, Rejected, Unit, Writer, following, generation_of
@@ -46,10 +47,9 @@ MS = timedelta(milliseconds=1)
 
 
 def plan_of(*ops):
-    plan = Plan(Compiler("sqlite"), NOON)
-    for write, row in ops:
-        plan.add(write, row)
-    return [(sql.split()[0], [row[0] for row in rows]) for sql, rows in plan.groups()]
+    plan = Plan(Compiler("sqlite"))
+    plan.add(ops)
+    return [(sql.split()[0], [row[0] for row in rows]) for sql, rows in plan.groups(NOON)]
 
 
 def pet(name, kind="cat"):
@@ -124,19 +124,26 @@ def test_a_grouped_batch_leaves_the_same_as_one_statement_after_the_other(ops):
 
     compiler = Compiler("sqlite")
     by_sql = {compiler(write).sql: write for write in (PUT, ONCE, DELETE, RENAME, DELETE_KIND)}
-    plan = Plan(compiler, NOON)
-    for write, row in ops:
-        plan.add(write, row)
-    grouped = [(by_sql[sql], row) for sql, rows in plan.groups() for row in rows]
+    plan = Plan(compiler)
+    plan.add(ops)
+    grouped = [(by_sql[sql], row) for sql, rows in plan.groups(NOON) for row in rows]
 
     assert run(grouped) == run(ops)
 
 
 def test_the_stamp_is_filled_in():
-    plan = Plan(Compiler("sqlite"), NOON)
-    plan.add(*pet("a"))
+    plan = Plan(Compiler("sqlite"))
+    plan.add([pet("a")])
 
-    assert plan.groups()[0][1] == [["a", "cat", microseconds(NOON)]]
+    assert plan.stamped
+    assert plan.groups(NOON)[0][1] == [["a", "cat", microseconds(NOON)]]
+
+
+def test_a_plan_without_stamped_columns_needs_no_stamp():
+    plan = Plan(Compiler("sqlite"))
+    plan.add([(VISIT, ("a",)), (DELETE, ("b",))])
+
+    assert not plan.stamped
 
 
 def test_a_row_that_does_not_fit_its_statement_is_a_mistake():
@@ -149,8 +156,6 @@ def test_a_row_that_does_not_fit_its_statement_is_a_mistake():
 
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
 def test_every_statement_of_the_store_compiles(name):
-    from cpo.db import rows
-
     compiler = Compiler(name)
     for mapping in rows.WRITERS.values():
         for write in (mapping.put, mapping.add, mapping.delete):
@@ -301,3 +306,23 @@ async def test_closing_writes_what_was_handed_in_and_takes_nothing_more(line):
     assert line.closed
     with pytest.raises(StoreUnavailable):
         await writer.submit(unit("b"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "write"),
+    [
+        ({}, rows.KEEP_TRANSACTION),
+        ({"phase": "ended"}, rows.MOVE_TRANSACTION),
+        ({"station": "CP2"}, rows.PUT_TRANSACTION),
+        ({"key": "2"}, rows.PUT_TRANSACTION),
+        ({"start_key": "CP1|1|TAG"}, rows.PUT_TRANSACTION),
+        ({"started_at": NOON + MS}, rows.PUT_TRANSACTION),
+    ],
+)
+def test_no_more_of_a_transaction_is_set_than_has_changed(changed, write):
+    columns = rows.PUT_TRANSACTION.columns
+    stored = dict.fromkeys(columns) | {"id": "tx1", "phase": "active", "started_at": NOON}
+    row = tuple((stored | changed | {"body": "{}"})[name] for name in columns)
+
+    assert rows.transaction_write(row, tuple(stored.values())[:-1]) is write
+    assert rows.transaction_write(row, None) is rows.PUT_TRANSACTION
