@@ -12,6 +12,7 @@ from cpo.domain.explanation import ExplainedLine, explain
 from cpo.domain.ids import derived_id
 from cpo.domain.location import Location
 from cpo.domain.metering import EnergyCurve
+from cpo.domain.periods import Record
 from cpo.domain.preferences import suits, tariff_type
 from cpo.domain.pricing import Cost, price
 from cpo.domain.quality import QualityRules, Reason, signed_check, signed_flags, verdict
@@ -50,6 +51,7 @@ class Billing:
         self._rules = rules
         self.live = LivePrices()
         self._cut: dict[tuple[str, str, str], tuple[Location, Location]] = {}
+        self._last: tuple[Transaction, EnergyCurve, Record] | None = None
 
     def session_id(self, *parts: str) -> str:
         """Return the id that a transaction's Session will always have (D10)."""
@@ -137,7 +139,7 @@ class Billing:
             known = self._cut[key] = (location, only(location, evse_uid, connector_id))
         return known[1]
 
-    def session(self, transaction: Transaction, *, now: datetime) -> Session | None:
+    def session(self, transaction: Transaction) -> Session | None:
         """Return the Session of a transaction as it is now, or None while nobody is concerned.
 
         A transaction at an EVSE without a Location, or before anyone identified, has none.
@@ -155,11 +157,13 @@ class Billing:
             running = self.live.price(transaction, snapshot)
             energy_wh, noticed, cost = running.energy_wh, running.flags, running.cost
         else:
-            energy = curve(transaction)
-            energy_wh, noticed = energy.total_wh, energy.flags
             if transaction.phase is Phase.ENDED:
                 self.live.forget(transaction.id)
-                cost = self.cost(transaction, snapshot, energy, now=now)
+                energy, record = self._whole(transaction)
+                cost = price(record, snapshot.price_tariff, ZoneInfo(snapshot.location.time_zone))
+            else:
+                energy = curve(transaction)
+            energy_wh, noticed = energy.total_wh, energy.flags
         token = transaction.token
         return Session(
             id=transaction.id,
@@ -180,6 +184,14 @@ class Billing:
             cost=cost.breakdown() if cost is not None else None,
             flags=transaction.flags | noticed | _missing_tariff(snapshot),
         )
+
+    def _whole(self, transaction: Transaction) -> tuple[EnergyCurve, Record]:
+        """Return an ended transaction's energy and record; its Session and its CDR both ask."""
+        if self._last is None or self._last[0] is not transaction:
+            energy = curve(transaction)
+            ended_at = transaction.ended_at or transaction.received_at
+            self._last = (transaction, energy, usage(transaction, energy, now=ended_at))
+        return self._last[1:]
 
     def cost(
         self, transaction: Transaction, snapshot: Snapshot, energy: EnergyCurve, *, now: datetime
@@ -203,11 +215,10 @@ class Billing:
 
     def doubts(self, transaction: Transaction, flags: Collection[str]) -> tuple[Reason, ...]:
         """Return what is doubtful about a transaction's record, in words."""
-        now = transaction.ended_at or transaction.received_at
-        record = usage(transaction, curve(transaction), now=now)
         snapshot = transaction.snapshot
         if snapshot is None:
             return ()
+        _, record = self._whole(transaction)
         delivers = [
             connector.max_electric_power
             for evse in snapshot.location.evses

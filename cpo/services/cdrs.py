@@ -94,7 +94,7 @@ class Cdrs:
         transaction: Transaction | None = await self._store.transaction(cdr.session_id)
         if transaction is None:
             raise Conflict(f"the transaction of CDR {cdr.id!r} is not kept any more")
-        session = self._billing.session(transaction, now=self._now())
+        session = self._billing.session(transaction)
         keys = await keys_behind(self._store, transaction)
         renewed = self._billing.cdr(transaction, session, keys=keys) if session else None
         if renewed is None:

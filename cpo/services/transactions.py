@@ -538,7 +538,7 @@ class Transactions:
     # --- sessions and CDRs ----------------------------------------------------------------------
 
     def _publish(self, work: Work, transaction: Transaction) -> Session | None:
-        session = self._billing.session(transaction, now=self._now())
+        session = self._billing.session(transaction)
         if session is None:
             return None
         work.put(session)
@@ -653,7 +653,7 @@ class Transactions:
             work.put(transaction)
             work.then(lambda _: state.remember(transaction))
             return None
-        session = self._billing.session(transaction, now=self._now())
+        session = self._billing.session(transaction)
         cdr = None
         if session is not None:
             keys = await keys_behind(self._store, transaction)
