@@ -78,8 +78,7 @@ class RunningCosts:
         state = self._memory.stations.get(session.station)
         if session.cost is None or state is None or state.link is None:
             return
-        known = self._shows.get(session.station)
-        if known is not None and not known[0].costs and self._now() - known[1] < _KNOWN_FOR:
+        if self._shows_nothing(session.station):
             return
         transaction = next((t for t in state.transactions.values() if t.id == session.id), None)
         if transaction is not None:
@@ -90,9 +89,16 @@ class RunningCosts:
         state = self._memory.stations.get(identity)
         if state is None or state.link is None or state.link.version in _WITH_COST_UPDATED:
             return
+        if self._shows_nothing(identity):
+            return
         text = self._billing.price_text(identity, token, self._now())
         if text is not None:
             self._spawn(self._tell_price(state.link, id_token, text))
+
+    def _shows_nothing(self, identity: str) -> bool:
+        """Whether a station has told lately that it shows no costs: most do not."""
+        known = self._shows.get(identity)
+        return known is not None and not known[0].costs and self._now() - known[1] < _KNOWN_FOR
 
     def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(job)

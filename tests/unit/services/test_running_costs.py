@@ -228,6 +228,25 @@ async def test_the_tariffs_own_words_come_first(world):
     assert json.loads(world.link.calls[0][1]["data"])["priceText"] == "dear"
 
 
+async def test_for_a_station_that_shows_no_prices_none_is_worked_out_again(world, monkeypatch):
+    await world.begin("1.6")
+    asked = []
+
+    def price_text(*of):
+        asked.append(of)
+        return "dear"
+
+    monkeypatch.setattr(world.charging.billing, "price_text", price_text)
+    await world.charging.stations.authorize("CP1", IdToken("TAG"))
+    await world.costs.close()
+    await world.charging.stations.authorize("CP1", IdToken("TAG"))
+
+    assert len(asked) == 1
+    world.charging.clock += timedelta(minutes=6)
+    await world.charging.stations.authorize("CP1", IdToken("TAG"))
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(("version", "variable"), [("1.6", None), ("2.0.1", None)])
 async def test_a_station_that_shows_no_prices_is_told_none(world, version, variable):
     await world.begin(version, variable=variable)
