@@ -104,6 +104,8 @@ class StationState:
                         self.starts.pop(old.start_key, None)
 
 
+# How many stations' numbers are kept for which it is known whether they are bound.
+_NUMBERS = 100_000
 # How many transactions of a station stay in memory for chargers that resend old ones.
 _KEPT = 64
 
@@ -129,10 +131,13 @@ class Sites:
         # Whose the tariffs were that are gone: their partners are told under that party.
         self.withdrawn: dict[str, tuple[str, str]] = {}
         self._by_station: dict[str, list[tuple[Location, Evse]]] = {}
+        # Asked with each message of a station, and the same until a location changes.
+        self._strange: dict[tuple[str, int], bool] = {}
 
     def put(self, location: Location, stamp: datetime) -> None:
         """Keep a location in its newest form."""
         self.drop(location.id)
+        self._strange.clear()
         self.locations[location.id] = location
         self.stamps[location.id] = stamp
         for evse in location.evses:
@@ -143,6 +148,7 @@ class Sites:
         """Forget a location."""
         if self.locations.pop(location_id, None) is None:
             return
+        self._strange.clear()
         self.stamps.pop(location_id, None)
         for station, evses in list(self._by_station.items()):
             left = [entry for entry in evses if entry[0].id != location_id]
@@ -180,6 +186,16 @@ class Sites:
             elif binding.evse_id == evse_id:
                 return location, evse, _connector(evse, connector_id)
         return None
+
+    def strange(self, station: str, evse_id: int) -> bool:
+        """Tell whether a station's number is bound to nothing, where others of it are (MV-24)."""
+        found = self._strange.get((station, evse_id))
+        if found is None:
+            found = bool(self.evses_of(station)) and self.outlet(station, evse_id, None) is None
+            if len(self._strange) >= _NUMBERS:
+                self._strange.clear()
+            self._strange[station, evse_id] = found
+        return found
 
     def status(self, location_id: str, evse_uid: str) -> EvseStatus:
         """Return the published status of an EVSE."""

@@ -373,8 +373,8 @@ class Stations:
         """Note a number that no location binds, where there are some that do (MV-24)."""
         if evse_id == 0 or evse_id in state.strange:
             return
-        identity, sites = state.record.identity, self._memory.sites
-        if sites.evses_of(identity) and sites.outlet(identity, evse_id, None) is None:
+        identity = state.record.identity
+        if self._memory.sites.strange(identity, evse_id):
             state.strange.add(evse_id)
             log.warning("station.topology_mismatch", station=identity, evse_id=evse_id)
 
