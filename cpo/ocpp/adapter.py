@@ -28,7 +28,7 @@ from cpo.errors import (
 from cpo.ocpp import frames, outcomes, validation
 from cpo.ocpp.care import Care, Heard
 from cpo.ocpp.certificates import STATION_CERTIFICATE
-from cpo.ocpp.contract import Arrival, Desk, Dialect, Followup
+from cpo.ocpp.contract import Arrival, Desk, Dialect, Followup, InboundHandler
 from cpo.ocpp.credentials import StationCredentials
 from cpo.ocpp.deviations import DeviationBook
 from cpo.ocpp.frames import Fault
@@ -81,6 +81,31 @@ DIALECTS: Final = {
         transaction_status=outbound_2.transaction_status,
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a call of one action goes through: the strict checks of both payloads, its handler."""
+
+    takes: Callable[[Any], bool]
+    handler: InboundHandler
+    gives: Callable[[Any], bool]
+
+
+_ROUTES: Final[dict[str, dict[str, Route]]] = {version: {} for version in DIALECTS}
+
+
+def _route(version: str, action: str) -> Route | None:
+    """Return an action's route, None for one that no station of the version sends."""
+    handler = DIALECTS[version].handlers.get(action)
+    if handler is None:
+        return None
+    answered = action not in validation.SENDS
+    takes = validation.checker(version, action)
+    gives = validation.checker(version, action, response=True) if answered else takes
+    route = _ROUTES[version][action] = Route(takes, handler, gives)
+    return route
+
 
 _NEED_APPROVAL: Final = frozenset({CommandKind.START_SESSION, CommandKind.RESERVE})
 _TELLING: Final = frozenset({"BootNotification", "StatusNotification", "NotifyEvent"})
@@ -239,6 +264,7 @@ class StationConnection:
         self._session = session
         self._services = services
         self._dialect = DIALECTS[self.version]
+        self._routes = _ROUTES[self.version]
         self._leniency = _leniency(services.intake, session.identity)
         self._desk = Desk(
             services.intake,
@@ -330,14 +356,16 @@ class StationConnection:
     async def _handle(self, call: Inbound) -> str:
         action = call.action
         intake = self._services.intake
-        handler = self._dialect.handlers.get(action)
-        if handler is None or (call.wants_answer and action in validation.SENDS):
+        route = self._routes.get(action) or _route(self.version, action)
+        if route is None or (call.wants_answer and action in validation.SENDS):
             known = action in validation.actions(self.version)
             raise CallFault("NotSupported" if known else "NotImplemented", action[:60])
-        try:
-            deviations = validation.intake(self.version, action, call.payload, self._leniency)
-        except validation.Violation as violation:
-            raise CallFault(violation.code, violation.description) from None
+        deviations: tuple[validation.Deviation, ...] = ()
+        if not route.takes(call.payload):
+            try:
+                deviations = validation.intake(self.version, action, call.payload, self._leniency)
+            except validation.Violation as violation:
+                raise CallFault(violation.code, violation.description) from None
         if action not in self._dialect.before_boot and not intake.accepts(self.identity):
             raise CallFault("SecurityError", "not accepted yet")
         work = Work()
@@ -345,10 +373,8 @@ class StationConnection:
         async with self._lock:
             if self._shared:
                 await self._take_charge()
-            payload = await handler(self._desk, arrival)
-            if call.wants_answer and not validation.checker(self.version, action, response=True)(
-                payload
-            ):
+            payload = await route.handler(self._desk, arrival)
+            if call.wants_answer and not route.gives(payload):
                 validation.check(self.version, action, payload, response=True)
             answer = frames.result_text(call.message_id, payload)
             frame = self._frame(call, answer, deviations)
