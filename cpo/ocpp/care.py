@@ -39,12 +39,31 @@ class Heard:
     status: bool = False
 
 
+class Turns:
+    """Turns at a rate, first come first served.
+
+    Only the first in the queue looks at the clock: thousands that wait after a restart cost
+    nothing.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._bucket = Bucket(rate, rate, self._loop.time())
+        self._first = asyncio.Lock()
+
+    async def take(self) -> None:
+        """Wait for a turn."""
+        async with self._first:
+            while not self._bucket.take(self._loop.time()):  # noqa: ASYNC110 - a rate has no event
+                await asyncio.sleep(self._bucket.wait(self._loop.time()))
+
+
 class Care:
     """Asks the stations of this node, all of them together not faster than the limits."""
 
     def __init__(self, *, delay: float) -> None:
         self.delay = delay
-        self._buckets: dict[float, Bucket] = {}
+        self._turns: dict[float, Turns] = {}
         self._inventoried: set[str] = set()
 
     async def look_after(
@@ -96,10 +115,10 @@ class Care:
                 await self._ask(station, dialect.inventory)
 
     async def _turn(self, rate: float) -> None:
-        loop = asyncio.get_running_loop()
-        bucket = self._buckets.setdefault(rate, Bucket(rate, rate, loop.time()))
-        while not bucket.take(loop.time()):  # noqa: ASYNC110 - a rate has no event
-            await asyncio.sleep(bucket.wait(loop.time()))
+        turns = self._turns.get(rate)
+        if turns is None:
+            turns = self._turns[rate] = Turns(rate)
+        await turns.take()
 
     async def _ask(self, station: Patient, request: Request) -> dict[str, Any] | None:
         try:
