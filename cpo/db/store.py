@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import structlog
@@ -414,13 +415,9 @@ class SqlStore:
         self, station: str, kind: str | None = None, *, prefix: str = ""
     ) -> list[StationDocument]:
         """Return the documents about a station, ordered by kind and key."""
-        table = rows.DOCUMENTS.c
-        statement = select(rows.DOCUMENTS).where(table.station == station)
-        if kind is not None:
-            statement = statement.where(table.kind == kind)
-        if prefix:
-            statement = statement.where(table.key.startswith(prefix, autoescape=True))
-        found = await self._all(statement.order_by(table.kind, table.key))
+        statement = _documents_of(one_kind=kind is not None, prefixed=bool(prefix))
+        values = {"of": station, "what": kind, "like": f"{_escaped(prefix)}%"}
+        found = await self._reads.run(lambda c: c.execute(statement, values).all())
         return [rows.document(row) for row in found]
 
     async def documents_known(self, station: str, kind: str, keys: Sequence[str]) -> set[str]:
@@ -757,6 +754,26 @@ _ALONE = frozenset({ConnectorState, Frame, Readings})
 # The lists in which what is put may have stood elsewhere before; a CDR is put once.
 _MOVING: dict[type, str] = {Session: "sessions", Token: "tokens", Command: "commands"}
 _TOUCHED = {Kind.SESSION: "sessions", Kind.CDR: "cdrs"}
+
+
+@cache
+def _documents_of(*, one_kind: bool, prefixed: bool) -> Select[Any]:
+    """Return the statement that reads a station's documents, built once.
+
+    Every station is asked about after its boot, and to build it costs more than to run it.
+    """
+    table = rows.DOCUMENTS.c
+    statement = select(rows.DOCUMENTS).where(table.station == bindparam("of"))
+    if one_kind:
+        statement = statement.where(table.kind == bindparam("what"))
+    if prefixed:
+        statement = statement.where(table.key.like(bindparam("like"), escape="!"))
+    return statement.order_by(table.kind, table.key)
+
+
+def _escaped(prefix: str) -> str:
+    """Return a text so that LIKE, with `!` as its escape, takes it as it is."""
+    return prefix.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def _ignored(future: asyncio.Future[Any]) -> None:

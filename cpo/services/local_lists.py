@@ -385,12 +385,12 @@ class LocalLists:
         if self._mode(state) in ("on", "off"):
             return None
         family = _family(link)
-        values = await self._values(identity)
+        values = await self._values(identity, family)
         question = (identity, _firmware(state))
         if _ENABLED[family] not in values and question not in self._asked:
             self._asked.add(question)
             await self._ask(link, family)
-            values = await self._values(identity)
+            values = await self._values(identity, family)
         enabled = values.get(_ENABLED[family])
         features = values.get(_FEATURES)
         if enabled is None and not (features and "LocalAuthListManagement" in features):
@@ -404,21 +404,22 @@ class LocalLists:
             )
         )
 
-    async def _values(self, identity: str) -> dict[str, str]:
+    async def _values(self, identity: str, family: str) -> dict[str, str]:
         found = {}
-        for prefix in ("Configuration/", "LocalAuthListCtrlr/"):
-            for kept in await self._store.documents(identity, "variable", prefix=prefix):
-                for attribute in kept.document.get("attributes") or ():
-                    if attribute.get("value") is not None:
-                        found[kept.key] = str(attribute["value"])
-                limits = kept.document.get("characteristics") or {}
-                if limits.get("maxLimit") is not None:
-                    found[f"{kept.key}#max"] = str(limits["maxLimit"])
+        prefix = _ENABLED[family].partition("/")[0] + "/"
+        for kept in await self._store.documents(identity, "variable", prefix=prefix):
+            for attribute in kept.document.get("attributes") or ():
+                if attribute.get("value") is not None:
+                    found[kept.key] = str(attribute["value"])
+            limits = kept.document.get("characteristics") or {}
+            if limits.get("maxLimit") is not None:
+                found[f"{kept.key}#max"] = str(limits["maxLimit"])
         return found
 
     async def _capacity(self, identity: str, link: StationLink, standing: Standing) -> Capacity:
-        values = await self._values(identity)
-        names = _LIMITS[_family(link)]
+        family = _family(link)
+        values = await self._values(identity, family)
+        names = _LIMITS[family]
         entries, items, size = (_number(values.get(name)) for name in names)
         most = self._most(standing)
         return Capacity(
