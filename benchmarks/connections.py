@@ -1,10 +1,10 @@
-"""Memory per idle connection, a reconnect storm, a burst at one instant, and the growth of cost.
+"""Memory per idle connection, a burst at one instant, and the growth of cost.
 
 Against `python -m cpo serve` with SQLite and everything on. Memory is the resident size of the
 server's process as the operating system counts it, before and after N stations have connected and
-booted. The storm kills the server and starts it again: time until the last station is back and
-booted. The burst sends one MeterValues from every station in the same instant: time until the
-last durable answer. Prints one JSON object per part.
+booted. The burst sends one MeterValues of an open transaction from every station in the same
+instant: time until the last durable answer. The growth is the cost of a message with all stations
+sending, over that with a hundred. Prints one JSON object per part as soon as it is known.
 """
 
 import argparse
@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,8 @@ class Fleet:
         self.load.closed_loop = False
         self.stations: dict[int, Station] = {}
         self.refusals = 0
+        self.transactions: dict[int, int] = {}
+        self._charging: set[Station] = set()
 
     async def connect_all(self, *, at_once: int = 200) -> dict[str, float]:
         """Bring every station in and let it boot; refused ones try again after a second."""
@@ -70,8 +74,7 @@ class Fleet:
                         self.refusals += 1
                 await asyncio.sleep(1)
             self.stations[number] = station
-            while station.waiting:  # noqa: ASYNC110 - thousands of stations
-                await asyncio.sleep(0.005)
+            await _answered(station)
             waits.append(time.perf_counter() - began)
 
         await asyncio.gather(*(one(number) for number in range(self.count)))
@@ -89,9 +92,22 @@ class Fleet:
         station.say("BootNotification", BOOT)
         return station
 
+    async def begin(self) -> None:
+        """Start a transaction at every station."""
+        at = Clock(self.load.start).next(0)
+        for number, station in self.stations.items():
+            station.count += 1
+            station.say(
+                "StartTransaction",
+                f'{{"connectorId":1,"idTag":"TAG{number}","meterStart":0,"timestamp":"{at}"}}',
+            )
+        for number, station in self.stations.items():
+            await _answered(station)
+            self.transactions[number] = json.loads(station.last)[2]["transactionId"]
+
     async def burst(self) -> dict[str, float]:
         """Send one MeterValues from every station in the same instant."""
-        clock = Clock(self.load.start)
+        at = Clock(datetime.now(UTC)).next(0)
         self.load.latencies.clear()
         self.load.errors = 0
         self.load.counting = True
@@ -100,11 +116,11 @@ class Fleet:
             station.count += 1
             station.say(
                 "MeterValues",
-                f'{{"connectorId":1,"meterValue":[{{"timestamp":"{clock.next(1)}",'
-                f'"sampledValue":[{SAMPLED_16 % number}]}}]}}',
+                f'{{"connectorId":1,"transactionId":{self.transactions[number]},'
+                f'"meterValue":[{{"timestamp":"{at}","sampledValue":[{SAMPLED_16 % number}]}}]}}',
             )
-        while any(station.waiting for station in self.stations.values()):  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+        for station in self.stations.values():
+            await _answered(station)
         seconds = time.perf_counter() - began
         self.load.counting = False
         return {"seconds": seconds, "errors": self.load.errors}
@@ -115,11 +131,14 @@ class Fleet:
         chosen = list(self.stations.values())[:active]
         loop.closed_loop = True
         loop.running = True
-        for station in chosen:
+        fresh = [station for station in chosen if station not in self._charging]
+        for station in fresh:
             station.count = 0
+        self._charging.update(fresh)
+        for station in chosen:
             station.next()
         # A station's first charge reads its history and its token once: that is no running cost.
-        while any(station.count <= _ONE_CHARGE for station in chosen):  # noqa: ASYNC110
+        while any(station.count <= _ONE_CHARGE for station in fresh):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
         loop.latencies.clear()
         loop.counting = True
@@ -137,6 +156,16 @@ class Fleet:
         for station in self.stations.values():
             station.transport.close()
         self.stations.clear()
+
+
+async def _answered(station: Station) -> None:
+    """Wait for what a station waits for."""
+    if not station.waiting:
+        return
+    heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    station.heard = lambda: None if heard.done() else heard.set_result(None)
+    await heard
+    station.heard = None
 
 
 def register(backend: Backend, count: int) -> None:
@@ -164,9 +193,8 @@ def certificate(folder: Path) -> dict[str, str]:
     }
 
 
-async def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run the parts that were asked for."""
-    report: list[dict[str, Any]] = []
+async def measure(args: argparse.Namespace) -> AsyncIterator[dict[str, Any]]:
+    """Run the parts and tell the figures of each."""
     tls, environment = None, {}
     if args.tls:
         environment = certificate(Path(args.folder))
@@ -176,14 +204,12 @@ async def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     database = f"sqlite:///{args.folder}/bench.db"
     started = time.perf_counter()
     backend = Backend(database=database, core=args.server_core, **environment)
-    report.append(
-        {
-            "part": "start",
-            "seconds": time.perf_counter() - started,
-            "cpu_seconds": cpu_seconds(backend.pid),
-            "mib": resident_kib(backend.pid) / 1024,
-        }
-    )
+    yield {
+        "part": "start",
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": cpu_seconds(backend.pid),
+        "mib": resident_kib(backend.pid) / 1024,
+    }
     try:
         await asyncio.to_thread(register, backend, args.stations)
         backend.close()
@@ -196,38 +222,43 @@ async def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         cpu = cpu_seconds(backend.pid) - cpu
         await asyncio.sleep(2)
         full = resident_kib(backend.pid)
-        report.append(
-            {
-                "part": "idle",
-                "stations": args.stations,
-                "tls": args.tls,
-                "kib_per_connection": (full - empty) / args.stations,
-                "empty_mib": empty / 1024,
-                "connect_and_boot_seconds": storm["seconds"],
-                "cpu_us_per_connect_and_boot": cpu / args.stations * 1e6,
-                "refusals": storm["refusals"],
-            }
-        )
+        yield {
+            "part": "idle",
+            "stations": args.stations,
+            "tls": args.tls,
+            "kib_per_connection": (full - empty) / args.stations,
+            "empty_mib": empty / 1024,
+            "connect_and_boot_seconds": storm["seconds"],
+            "cpu_us_per_connect_and_boot": cpu / args.stations * 1e6,
+            "refusals": storm["refusals"],
+        }
+        await fleet.begin()
         for _ in range(args.rounds):
-            report.append({"part": "burst", "stations": args.stations, **await fleet.burst()})
+            cpu = cpu_seconds(backend.pid)
+            found = await fleet.burst()
+            cpu = cpu_seconds(backend.pid) - cpu
+            yield {"part": "burst", "stations": args.stations, **found, "cpu_seconds": cpu}
         few, many = [], []
         for _ in range(args.rounds):
             few.append(await fleet.cost(backend.pid, 100, args.seconds))
             many.append(await fleet.cost(backend.pid, args.stations, args.seconds))
         few.sort()
         many.sort()
-        report.append(
-            {
-                "part": "growth",
-                "us_per_message_100": few[len(few) // 2],
-                f"us_per_message_{args.stations}": many[len(many) // 2],
-                "ratio": many[len(many) // 2] / few[len(few) // 2],
-            }
-        )
+        yield {
+            "part": "growth",
+            "us_per_message_100": few[len(few) // 2],
+            f"us_per_message_{args.stations}": many[len(many) // 2],
+            "ratio": many[len(many) // 2] / few[len(few) // 2],
+        }
         fleet.close()
     finally:
         backend.close()
-    return report
+
+
+async def show(args: argparse.Namespace) -> None:
+    """Print each part when it is known."""
+    async for line in measure(args):
+        print(json.dumps(line), flush=True)
 
 
 def main() -> None:
@@ -249,8 +280,7 @@ def main() -> None:
         os.sched_setaffinity(0, {args.client_core})
     with tempfile.TemporaryDirectory(prefix="cpo-connections-") as folder:
         args.folder = args.folder or folder
-        for line in uvloop.run(measure(args)):
-            print(json.dumps(line))
+        uvloop.run(show(args))
 
 
 if __name__ == "__main__":
