@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cpo.domain.partner import PartnerStatus
-from cpo.web.api import commands, partners, records, sites, stations
+from cpo.web.api import commands, jobs, partners, records, security, sites, stations
 from cpo.web.routes import Call, Handler
 from cpo.web.services import OperatorServices
 
@@ -102,6 +102,13 @@ PAGES = (
     ),
     Page(path="/commands", template="commands.html", handlers={"page": commands.list_}),
     Page(path="/commands/{id}", template="command.html", handlers={"command": commands.get}),
+    Page(path="/jobs", template="jobs.html", handlers={"page": jobs.list_}),
+    Page(path="/jobs/{id}", template="job.html", handlers={"job": jobs.get}),
+    Page(
+        path="/security",
+        template="security.html",
+        handlers={"certificates": security.certificates, "page": security.events},
+    ),
     Page(path="/orphans", template="orphans.html", handlers={"page": records.list_orphans}),
     Page(
         path="/audit",
@@ -117,6 +124,8 @@ ACTIONS = frozenset(
         "/stations/{identity}/reset",
         "/stations/{identity}/trigger",
         "/stations/{identity}/clear-cache",
+        "/stations/{identity}/get-log",
+        "/jobs/{id}/cancel",
         "/evses/{uid}/start",
         "/evses/{uid}/stop",
         "/evses/{uid}/unlock",

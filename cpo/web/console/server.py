@@ -19,7 +19,7 @@ from aiohttp import web
 import cpo
 from cpo.errors import CpoError
 from cpo.services.ports import Audit, Work
-from cpo.web.api import commands, partners, records
+from cpo.web.api import commands, jobs, partners, records
 from cpo.web.auth import Actor, Keys
 from cpo.web.body import check_text, parse, write_json
 from cpo.web.console.logins import COOKIE, LONGEST_SECONDS, Login, Logins, genuine
@@ -92,7 +92,7 @@ class Console:
         app.router.add_get("/static/{name}", self._file)
         for page in PAGES:
             app.router.add_get(page.path, self._shown(page))
-        for route in (*commands.ROUTES, *partners.ROUTES, *records.ROUTES):
+        for route in (*commands.ROUTES, *jobs.ROUTES, *partners.ROUTES, *records.ROUTES):
             if route.method == "POST" and route.path in ACTIONS:
                 app.router.add_post(f"/do{route.path}", self._done(route))
         app.on_shutdown.append(self._shutdown)

@@ -124,9 +124,14 @@ async def test_every_page_shows_what_is_there(browser):
     work = Work()
     work.add(Frame("CP1", NOON, "in", "Heartbeat", "m1", "{}", "{}"))
     work.put(StationDocument("CP1", "variable", "A/B", {"attributes": [EVIL]}, NOON))
+    event = {"type": EVIL, "info": EVIL, "critical": True}
+    work.put(StationDocument("CP1", "security-event", "1", event, NOON))
     work.add(Orphan("CP1", NOON, "no such transaction", "StopTransaction", "[...]"))
     await world.store.commit(work)
+    world.connect("CP1")
+    _, job, _ = await world.ask("POST", "/api/v1/stations/CP1/get-log", {})
     names = {
+        "/jobs/{id}": f"/jobs/{job['id']}",
         "/stations/{identity}": "/stations/CP1",
         "/stations/{identity}/documents": "/stations/CP1/documents?kind=variable",
         "/locations/{id}": "/locations/L-CP1",
@@ -190,6 +195,25 @@ async def test_a_button_sends_a_command_and_shows_it(browser):
         await asyncio.sleep(0)
     assert link.executed[0].parameters["type"] == "Immediate"
     assert [a.actor for a in browser.world.store.all(Audit)][-1] == "key:boss"
+
+
+async def test_a_log_is_fetched_by_a_button_and_its_job_is_a_page(browser):
+    """Logs: the job with all that came of it, and a button to let go of it."""
+    await browser.login()
+    token = await browser.form_token("/stations/CP1")
+
+    _, page, answer = await browser.post(
+        "/do/stations/CP1/get-log", {"form_token": token, "log_type": "DiagnosticsLog"}
+    )
+    path = answer.url.path
+    _, listed, _ = await browser.get("/jobs?station=CP1")
+    _, after, again = await browser.post(f"/do{path}/cancel", {"form_token": token, "next": path})
+
+    assert path.startswith("/jobs/")
+    assert "waiting" in page
+    assert path in listed
+    assert again.url.path == path
+    assert "cancelled" in after
 
 
 async def test_a_form_of_another_site_does_nothing(browser):
