@@ -179,9 +179,37 @@ async def test_a_job_for_a_station_that_is_away_waits_for_it(cpo):
         assert (await ended(cpo, job))["state"] == "done"
 
 
-@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
-async def test_a_job_outlives_a_crash_of_ours(cpo, version):
+async def test_a_job_outlives_a_crash_of_ours(cpo):
     """The station was asked before kill -9; its file and status come after, by the same URL."""
+    begun = {version: await begin(cpo, version) for version in ("1.6", "2.0.1")}
+    await cpo.kill()
+    await cpo.start()
+    for version, (running, secret) in begun.items():
+        name, text = identity(version, "crash"), f"after the crash of {version}".encode()
+        async with by_hand(cpo, name, version) as charger:
+            await charger.boot()
+            uploading = {"status": "Uploading"}
+            if version == "1.6":
+                await charger.call("DiagnosticsStatusNotification", uploading)
+            else:
+                await charger.call("LogStatusNotification", uploading | {"requestId": 77})
+                await charger.call(
+                    "LogStatusNotification", uploading | {"requestId": running["request_id"]}
+                )
+            async with aiohttp.ClientSession() as http:
+                place = f"http://127.0.0.1:{files_port(cpo)}/transfer/{secret}/after.log"
+                async with http.put(place, data=text) as answer:
+                    assert answer.status == 201
+            done = await ended(cpo, running)
+        _, _, kept = await fetch(cpo, f"/jobs/{running['id']}/file")
+
+        assert done["state"] == "done"
+        assert steps(done).count("Uploading") == 1
+        assert kept == text
+
+
+async def begin(cpo, version):
+    """Have a charger accept a job; returns the job and the secret of its URL."""
     name = identity(version, "crash")
     async with by_hand(cpo, name, version) as charger:
         await charger.boot()
@@ -193,31 +221,8 @@ async def test_a_job_outlives_a_crash_of_ours(cpo, version):
 
         running = await until(state, lambda seen: seen["state"] == "running")
         (request,) = [p for a, p in charger.got if a in ("GetDiagnostics", "GetLog")]
-    await cpo.kill()
-    await cpo.start()
     url = request.get("location") or request["log"]["remoteLocation"]
-    secret = url.rsplit("/", 1)[1]
-    async with by_hand(cpo, name, version) as charger:
-        await charger.boot()
-        uploading = {"status": "Uploading"}
-        if version == "1.6":
-            await charger.call("DiagnosticsStatusNotification", uploading)
-        else:
-            await charger.call("LogStatusNotification", uploading | {"requestId": 77})
-            await charger.call(
-                "LogStatusNotification", uploading | {"requestId": running["request_id"]}
-            )
-        port = files_port(cpo)
-        async with aiohttp.ClientSession() as http:
-            place = f"http://127.0.0.1:{port}/transfer/{secret}/after.log"
-            async with http.put(place, data=b"after the crash") as answer:
-                assert answer.status == 201
-        done = await ended(cpo, job)
-    _, _, text = await fetch(cpo, f"/jobs/{job['id']}/file")
-
-    assert done["state"] == "done"
-    assert steps(done).count("Uploading") == 1
-    assert text == b"after the crash"
+    return running, url.rsplit("/", 1)[1]
 
 
 def files_port(cpo):
