@@ -6,6 +6,7 @@ Nothing here is read per message; a document is found by station, kind and key.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -78,6 +79,8 @@ _SWAP_STATES: Final = {
 _SWAPPED: Final = {"BatteryIn": "in", "BatteryOut": "out"}
 _HISTORY: Final = 50
 _MAX_ITEMS: Final = 20_000
+_MAX_PARTS: Final = 5_000
+_NAMED_MISSING: Final = 100
 _STREAMED: Final = 500
 """Values of one stream that are kept."""
 Progress = Callable[[Work, str, str, str, int | None, datetime], Awaitable[None]]
@@ -286,14 +289,18 @@ class Equipment:
             else {"items": [], "parts": [], "last": None}
         )
         part = seq if seq is not None else len(document["parts"])
-        if part not in document["parts"]:
+        if part not in document["parts"] and len(document["parts"]) < _MAX_PARTS:
             document["parts"] = sorted([*document["parts"], part])
             document["items"] = [*document["items"], *items][:_MAX_ITEMS]
         if not more:
             document["last"] = part
         last = document["last"]
-        missing = sorted(set(range(last + 1)) - set(document["parts"])) if last is not None else []
-        document["missing"] = missing
+        # By far not all of them where a station says that its second part is the billionth.
+        came = set(document["parts"])
+        missing = list(
+            islice((n for n in range((last or 0) + 1) if n not in came), _NAMED_MISSING)
+        )
+        document["missing"] = missing if last is not None else []
         document["complete"] = last is not None and not missing
         self.keep(work, station, kind, key, document, at)
 

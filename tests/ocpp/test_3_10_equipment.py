@@ -178,6 +178,18 @@ async def test_bo16_a_part_that_is_missing_is_noticed_and_may_come_late(backend)
     assert kept(backend, "report")["7"]["complete"]
 
 
+@pytest.mark.parametrize("seq", [2**31 - 1, 2**53])
+async def test_bo16_s22_a_part_of_an_absurd_number_costs_nothing(backend, seq):
+    """No list is made of the parts that such a report would have."""
+    charger = await backend.charger("2.0.1")
+    await charger.call("NotifyReport", **report(7, seq, tbc=False))
+
+    kept_report = kept(backend, "report")["7"]
+    assert not kept_report["complete"]
+    assert kept_report["missing"] == list(range(100))
+    await charger.call("Heartbeat")
+
+
 async def test_fw11_customer_information_is_joined(backend):
     charger = await backend.charger("2.0.1")
     for seq, text in enumerate(("one", "two")):
