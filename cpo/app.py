@@ -423,6 +423,7 @@ class App:
                 *side.jobs,
                 Job("site-limits", 60.0, site_limits.sweep),
                 Job("local-lists", 60.0, lists.sweep),
+                *_settings_check(settings, templates),
                 Job("certificates", 3600.0, security.sweep),
                 Job("caches", 60.0, withdrawals.sweep),
                 Job("cdr-chain", 10.0, chain.extend),
@@ -704,6 +705,11 @@ def _list_rules(settings: Settings) -> ListRules:
         delay=ocpp.refresh_delay,
         most_entries=ocpp.local_list.max_entries,
     )
+
+
+def _settings_check(settings: Settings, templates: Templates) -> list[Job]:
+    every = settings.ocpp.settings_check_interval
+    return [Job("settings", every, templates.look_again)] if every else []
 
 
 def _vat_rules(settings: Settings) -> VatRules:

@@ -351,6 +351,11 @@ class Ocpp(Section):
         description="an open transaction whose connector is free, or whose station is silent, this "
         "long is ended with the evidence there is; its CDR is held",
     )
+    settings_check_interval: Lifetime = Field(
+        86_400,
+        description="how often the settings that templates want are read from stations that stay "
+        "connected, so that a change from elsewhere shows as drift; 0 = only at boots",
+    )
     connects_per_minute: Annotated[
         float, Field(ge=0, json_schema_extra=unit("per minute, 0 = no limit"))
     ] = Field(10, description="connections of one identity; over it: 429")

@@ -297,9 +297,7 @@ class Equipment:
         last = document["last"]
         # By far not all of them where a station says that its second part is the billionth.
         came = set(document["parts"])
-        missing = list(
-            islice((n for n in range((last or 0) + 1) if n not in came), _NAMED_MISSING)
-        )
+        missing = list(islice((n for n in range((last or 0) + 1) if n not in came), _NAMED_MISSING))
         document["missing"] = missing if last is not None else []
         document["complete"] = last is not None and not missing
         self.keep(work, station, kind, key, document, at)

@@ -209,14 +209,8 @@ class Templates:
         if link is None:
             return
         settings, firmware = self._wanted(state), _firmware(state)
-        for part in await self._parts(identity, CommandKind.GET_VARIABLES, settings.values()):
-            items = [setting.item for setting in part]
-            reply = await link.execute(
-                StationCommand(kind=CommandKind.GET_VARIABLES, parameters={"variables": items})
-            )
-            if reply.outcome in (Outcome.TIMEOUT, Outcome.OFFLINE):
-                log.info("settings.not_read", station=identity, reason=reply.detail)
-                return
+        if not await self._read(identity, link, settings):
+            return
         actual = await self._actual(identity)
         attempts = await self._attempts(identity)
         for name, attempt in list(attempts.items()):
@@ -240,6 +234,41 @@ class Templates:
             if s.name in attempts and attempts[s.name].status != "Accepted"
         ]  # fmt: skip
         log.info("settings.applied", station=identity, written=len(differing), open=left[:20])
+
+    async def _read(
+        self, identity: str, link: StationLink, settings: Mapping[str, Setting]
+    ) -> bool:
+        """Ask a station for what is wanted of it; tells whether it answered."""
+        for part in await self._parts(identity, CommandKind.GET_VARIABLES, settings.values()):
+            items = [setting.item for setting in part]
+            reply = await link.execute(
+                StationCommand(kind=CommandKind.GET_VARIABLES, parameters={"variables": items})
+            )
+            if reply.outcome in (Outcome.TIMEOUT, Outcome.OFFLINE):
+                log.info("settings.not_read", station=identity, reason=reply.detail)
+                return False
+        return True
+
+    async def look_again(self) -> None:
+        """Read from every station that is here what is wanted of it, and tell of new drift.
+
+        Somebody at the station, or another system, may have changed it since the boot. Nothing is
+        written: what is wanted is written at the next boot, or when the operator says so.
+        """
+        for identity, state in list(self._memory.stations.items()):
+            link, settings = self._links.link(identity), self._wanted(state)
+            if link is None or not settings or identity in self._tasks:
+                continue
+            before = (await self.view(identity))["drift"]
+            try:
+                async with self._turns:
+                    await self._read(identity, link, settings)
+                drift = (await self.view(identity))["drift"]
+            except CpoError as error:
+                log.info("settings.not_read", station=identity, reason=str(error))
+                continue
+            if drift > before:
+                log.warning("settings.drift", station=identity, settings=drift)
 
     async def _write(
         self, link: StationLink, part: Sequence[Setting],

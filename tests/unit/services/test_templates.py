@@ -224,3 +224,32 @@ async def test_templates_survive_a_restart_and_can_be_forgotten(world):
     assert world.station.read == []
     with pytest.raises(NotFound):
         world.book.get("T")
+
+
+async def test_drift_shows_a_change_from_elsewhere_without_a_boot(world):
+    """Somebody changes a setting at the station itself: it is read again, not written over."""
+    await world.boot()
+    assert (await world.book.view("CP1"))["drift"] == 0
+    written = len(world.station.written)
+    world.station.values["C/B"] = "9"
+    assert (await world.book.view("CP1"))["drift"] == 0
+
+    await world.book.look_again()
+
+    view = await world.book.view("CP1")
+    assert view["drift"] == 1
+    assert {item["name"]: item["actual"] for item in view["items"]}["C/B"] == "9"
+    assert len(world.station.written) == written
+    world.station.outcome = Outcome.TIMEOUT
+    await world.book.look_again()
+    assert (await world.book.view("CP1"))["drift"] == 1
+
+
+async def test_an_offline_station_is_not_asked_for_drift(world):
+    await world.boot()
+    asked = len(world.station.read)
+    world.stations.disconnected(world.station)
+
+    await world.book.look_again()
+
+    assert len(world.station.read) == asked
