@@ -332,7 +332,11 @@ class Ocpp(Section):
     min_security_profile: int = Field(
         0, ge=0, le=3, description="lowest OCPP security profile that any station may use"
     )
-    heartbeat_interval: Seconds = Field(300, description="told to stations in BootNotification")
+    heartbeat_interval: Seconds = Field(
+        300,
+        description="told to stations in BootNotification, spread by a tenth so that a fleet that "
+        "booted together does not beat together",
+    )
     call_timeout: Seconds = Field(30, description="how long a station may take to answer a request")
     offline_grace: Seconds = Field(
         300, description="a station may be away this long before its EVSEs become UNKNOWN"
