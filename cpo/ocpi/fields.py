@@ -4,7 +4,9 @@ The same model reads what partners send and checks what is sent to them:
 
 - *strict*, for what leaves: exactly the field table of the version, nothing more, nothing sloppy;
 - *tolerant*, for what arrives: nulls, unknown fields, numbers as text, offsets in instants and
-  unknown values of open lists are taken as what they obviously mean (TRANS-20 to TRANS-26).
+  unknown values of open lists are taken as what they obviously mean (TRANS-20 to TRANS-26). A
+  number for a text is not among them: the zeros that an id began with are gone from it. Nor is a
+  word for a boolean: whoever writes "yes" may mean something else by "no".
 
 A model knows nothing of the difference; its field types ask the reading they are validated in.
 """
@@ -286,7 +288,7 @@ class Wire(BaseModel):
     """An object of OCPI as it stands in a message."""
 
     # Built at first use: most processes speak one version, and read few of its objects.
-    model_config = ConfigDict(coerce_numbers_to_str=True, frozen=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -307,7 +309,7 @@ class Wire(BaseModel):
             Invalid: names the first field that cannot be understood.
         """
         try:
-            return cls.model_validate(value, strict=False, extra="ignore", context=TOLERANT)
+            return cls.model_validate(value, strict=True, extra="ignore", context=TOLERANT)
         except ValidationError as error:
             raise problems_of(error)[0] from None
 

@@ -258,7 +258,6 @@ def test_what_is_obviously_meant_is_taken() -> None:
     """TRANS-20 to TRANS-24, trap 30"""
     read = v221.Connector.read(
         connector(
-            id=1,
             standard="HOSE",
             max_voltage="230",
             max_amperage=Decimal("16.0"),
@@ -269,7 +268,7 @@ def test_what_is_obviously_meant_is_taken() -> None:
         )
     )
 
-    assert (read.id, read.standard, read.max_voltage, read.max_amperage) == ("1", "HOSE", 230, 16)
+    assert (read.standard, read.max_voltage, read.max_amperage) == ("HOSE", 230, 16)
     assert read.tariff_ids == []
     assert read.terms_and_conditions is None
     assert read.last_updated == datetime(2026, 6, 1, 12, 0, 0, 123456, tzinfo=UTC)
