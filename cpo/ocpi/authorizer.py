@@ -37,7 +37,7 @@ class RealTime:
         token_type: str,
         *,
         location_id: str | None,
-        evse_uid: str | None,
+        evse_uids: tuple[str, ...],
     ) -> RealTimeAnswer | None:
         """Return the eMSP's answer; None when it gave none in time, or nothing one can read.
 
@@ -60,7 +60,7 @@ class RealTime:
         body = (
             None
             if location_id is None
-            else dialect.codec.location_references(location_id, evse_uid)
+            else dialect.codec.location_references(location_id, evse_uids)
         )
         answer = await self._client.request(line, "POST", url, body=body, timeout=self._timeout)
         self._judge(partner.id, answer, loop.time())

@@ -239,7 +239,7 @@ class Codec(Protocol):
         ...
 
     def location_references(
-        self, location_id: str, evse_uid: str | None, connector_id: str | None = None
+        self, location_id: str, evse_uids: Sequence[str], connector_id: str | None = None
     ) -> bytes:
         """Write the body of a real-time authorization (TOK-21)."""
         ...

@@ -232,10 +232,21 @@ class Authorizations:
         return known
 
     def _order(self, tokens: Iterable[Token], id_token: IdToken) -> list[Token]:
-        """Keep the tokens of a fitting type; valid ones first, then by contract order (TOK-5)."""
+        """Keep the tokens of a fitting type; valid ones first, then by contract order (TOK-5).
+
+        Those of an eMSP that left count no more: nobody would pay for the charge (CRED-9).
+        """
         wanted = OCPI_TYPES.get(id_token.type)
-        fitting = [t for t in tokens if wanted is None or t.type in wanted]
+        fitting = [
+            t for t in tokens if (wanted is None or t.type in wanted) and self._has_contract(t)
+        ]
         return sorted(fitting, key=lambda t: (not t.valid, t.partner_id or ""))
+
+    def _has_contract(self, token: Token) -> bool:
+        if token.partner_id is None:
+            return True
+        partner = self._partners.get(token.partner_id)
+        return partner is None or partner.status is not PartnerStatus.DISCONNECTED
 
     def _answered(self, answer: RealTimeAnswer, token: Token, now: datetime) -> Authorization:
         if answer.allowed is None:
@@ -257,23 +268,24 @@ class Authorizations:
     ) -> RealTimeAnswer | None:
         if partner is None or partner.status is not PartnerStatus.CONNECTED:
             return None
-        outlet = self._sites.outlet(identity, evse_id, None)
+        location_id, evse_uids = self._place(identity, evse_id)
         answer = await self._authorizer.ask(
-            partner,
-            token.uid,
-            token.type,
-            location_id=outlet[0].id if outlet else None,
-            evse_uid=outlet[1].uid if outlet else None,
+            partner, token.uid, token.type, location_id=location_id, evse_uids=evse_uids
         )
         if (
             answer is not None
-            and outlet is not None
+            and evse_uids
             and answer.evse_uids
-            and outlet[1].uid.lower() not in {uid.lower() for uid in answer.evse_uids}
+            and {uid.lower() for uid in evse_uids}.isdisjoint(u.lower() for u in answer.evse_uids)
         ):
             # The eMSP allows it, but at another EVSE (TOK-22).
             return RealTimeAnswer(allowed=Allowed.NOT_ALLOWED, message=answer.message)
         return answer
+
+    def _place(self, identity: str, evse_id: int | None) -> tuple[str | None, tuple[str, ...]]:
+        """Return the location and the EVSEs at which a driver may be (TOK-21)."""
+        place = self._sites.place(identity, evse_id)
+        return (None, ()) if place is None else (place[0].id, tuple(e.uid for e in place[1]))
 
     async def _ask_everybody(
         self, identity: str, id_token: IdToken, evse_id: int | None
@@ -288,13 +300,9 @@ class Authorizations:
                 or not partner.policy.get("authorize_unknown_tokens", True)
             ):
                 continue
-            outlet = self._sites.outlet(identity, evse_id, None)
+            location_id, evse_uids = self._place(identity, evse_id)
             answer = await self._authorizer.ask(
-                partner,
-                id_token.value,
-                kind,
-                location_id=outlet[0].id if outlet else None,
-                evse_uid=outlet[1].uid if outlet else None,
+                partner, id_token.value, kind, location_id=location_id, evse_uids=evse_uids
             )
             if (
                 answer is not None

@@ -197,6 +197,20 @@ class Sites:
             self._strange[station, evse_id] = found
         return found
 
+    def place(self, station: str, evse_id: int | None) -> tuple[Location, tuple[Evse, ...]] | None:
+        """Find the location of a station and the EVSEs that its number may stand for.
+
+        Without a number, or with one that is not known, these are all that the station has there.
+        """
+        found = self.outlet(station, evse_id, None)
+        if found is not None:
+            return found[0], (found[1],)
+        entries = self._by_station.get(station, [])
+        if not entries:
+            return None
+        location = entries[0][0]
+        return location, tuple(evse for its, evse in entries if its is location)
+
     def status(self, location_id: str, evse_uid: str) -> EvseStatus:
         """Return the published status of an EVSE."""
         state = self.statuses.get((location_id, evse_uid))

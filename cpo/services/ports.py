@@ -559,9 +559,12 @@ class Authorizer(Protocol):
         token_type: str,
         *,
         location_id: str | None,
-        evse_uid: str | None,
+        evse_uids: tuple[str, ...],
     ) -> "RealTimeAnswer | None":
-        """Return the eMSP's answer, or None when there was none within the budget."""
+        """Return the eMSP's answer, or None when there was none within the budget.
+
+        `evse_uids` are those at which the driver may be, as the station did not always say.
+        """
         ...
 
 

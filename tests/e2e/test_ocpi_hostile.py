@@ -410,6 +410,24 @@ async def test_the_operators_end_is_told_and_no_token_counts_any_more(cpo, raw):
         assert (await raw.ask(method, raw.at("credentials"), body, token=out)).status in {401, 405}
 
 
+async def test_the_cards_of_an_emsp_that_left_start_nothing(cpo):
+    """CRED-9, TOK-5: nobody would pay for it; the same card of another eMSP counts."""
+    card, site, later = "04LEFT01", await new_site(cpo), await new_site(cpo)
+    async with site.charger() as charger, later.charger() as other:
+        await charger.boot()
+        await other.boot()
+        async with met(cpo, "2.2.1") as leaving:
+            await leaving.put_token(card)
+            assert await charger.ask(card) == "Accepted"
+        # Elsewhere: a station's Authorize is remembered for its StartTransaction.
+        gone = await other.ask(card)
+        async with met(cpo, "2.2.1") as staying:
+            await staying.put_token(card)
+            back = await other.ask(card)
+
+    assert (gone, back) == ("Invalid", "Accepted")
+
+
 # --- several parties of ours -------------------------------------------------------------------
 
 

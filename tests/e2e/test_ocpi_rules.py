@@ -371,7 +371,31 @@ async def test_authorize_is_asked_whatever_the_evse_does(cpo, emsp):
         await charger.ask(card)
 
     asked = next(entry for entry in emsp.authorizations if entry["uid"] == card)
-    assert asked["location"]["location_id"] == site.location
+    assert asked["location"] == {"location_id": site.location, "evse_uids": [site.evse]}
+
+
+async def test_an_authorize_that_names_no_evse_is_asked_with_all_of_the_station(cpo, emsp):
+    """TOK-21 and TOK-22: a 2.x Authorize says nothing of the place; one allowed EVSE is enough."""
+    card = f"04TWO{emsp.parties[0][1]}"
+    await emsp.send_token({"uid": card, "whitelist": "NEVER"})
+    site = await new_site(cpo, ocpp="2.0.1")
+    entered = location(site)
+    (first,) = entered["evses"]
+    second = {"uid": f"{site.evse}-b", "evse_id": f"{first['evse_id']}B",
+              "ocpp": {"station": site.station, "evse_id": 2}}  # fmt: skip
+    await cpo.api(
+        "PUT", f"/locations/{site.location}", entered | {"evses": [first, first | second]}
+    )
+    async with site.charger() as charger:
+        await charger.boot()
+        word = await charger.ask(card)
+
+    asked = next(entry for entry in emsp.authorizations if entry["uid"] == card)
+    assert word == "Accepted"
+    assert asked["location"] == {
+        "location_id": site.location,
+        "evse_uids": [site.evse, second["uid"]],
+    }
 
 
 async def test_a_started_session_is_not_asked_about_again(cpo, emsp):

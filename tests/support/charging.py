@@ -45,8 +45,8 @@ class Emsp:
         self.answers = {}
         self.asked = []
 
-    async def ask(self, partner, token_uid, token_type, *, location_id, evse_uid):
-        self.asked.append((partner.id, token_uid, location_id, evse_uid))
+    async def ask(self, partner, token_uid, token_type, *, location_id, evse_uids):
+        self.asked.append((partner.id, token_uid, location_id, evse_uids))
         return self.answers.get(token_uid)
 
 

@@ -175,13 +175,13 @@ class Codec(Charges):
         return [_token(token, owner, partner_id) for token in good], bad
 
     def location_references(
-        self, location_id: str, evse_uid: str | None, connector_id: str | None = None
+        self, location_id: str, evse_uids: Sequence[str], connector_id: str | None = None
     ) -> bytes:
         """Write the body of a real-time authorization (TOK-21)."""
         document = compact(
             {
                 "location_id": location_id,
-                "evse_uids": [evse_uid] if evse_uid else [],
+                "evse_uids": list(evse_uids),
                 "connector_ids": [connector_id] if connector_id else [],
             }
         )

@@ -169,13 +169,11 @@ class Parties(Chapter):
     def location_references(
         self,
         location_id: str,
-        evse_uid: str | None,
+        evse_uids: Sequence[str],
         connector_id: str | None = None,
     ) -> bytes:
         """Write the body of a real-time authorization (TOK-21)."""
-        document = compact(
-            {"location_id": location_id, "evse_uids": [evse_uid] if evse_uid else []}
-        )
+        document = compact({"location_id": location_id, "evse_uids": list(evse_uids)})
         return message(wire.LocationReferences, document)
 
     def read_authorization_info(
