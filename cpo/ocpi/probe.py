@@ -7,6 +7,7 @@ from typing import Any
 
 from cpo.domain.location import Location
 from cpo.domain.partner import Partner
+from cpo.domain.quirks import DateStyle
 from cpo.errors import Conflict
 from cpo.ocpi.client import Answer, Client, Line
 from cpo.ocpi.delivery import Failure
@@ -17,6 +18,9 @@ from cpo.ocpi.habits import methods
 from cpo.services.memory import Memory
 
 BIG_PAGE = 1000
+# An instant of the near past in both ways, so that the answers are short.
+INSTANTS = {"seconds": "2026-01-01T00:00:00Z", "fractions": "2026-01-01T00:00:00.500Z"}
+NEEDED = {("seconds",): DateStyle.SECONDS, ("fractions",): DateStyle.MILLISECONDS}
 
 
 class Probe:
@@ -43,8 +47,9 @@ class Probe:
     async def run(self, partner: Partner) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what was found, and the quirks that follow from it.
 
-        Whether a partner takes PATCH is asked by OPTIONS; where it does not say, and for what
-        dates it chokes on, its first answers to what is really sent decide (`habits.py`).
+        Whether a partner takes PATCH is asked by OPTIONS; where it does not say, its first answers
+        to what is really sent decide, as for dates that it takes in a query and not in an object
+        (`habits.py`).
         """
         if partner.version is None or partner.versions_url is None:
             raise Conflict(f"partner {partner.name!r} is not registered")
@@ -57,6 +62,7 @@ class Probe:
         usual = self._speaks.dialect(partner, partner.version).base64_tokens
         if encoded != raw:
             quirks = replace(quirks, base64_tokens=None if encoded == usual else encoded)
+            line = replace(line, encoded_token=encoded)
         await self._slashes(partner, line, found)
         if found.get("slash_after_segments") is True and not found.get("no_slash_after_segments"):
             quirks = replace(quirks, trailing_slash=True)
@@ -64,10 +70,30 @@ class Probe:
         if found["patch"] is not None:
             quirks = replace(quirks, evse_patch=found["patch"])
         await self._pages(partner, line, found)
+        style = await self._dates(partner, line, found)
+        if style is not None:
+            quirks = replace(quirks, date_style=style)
         shape = found.get("object_in_list")
         if shape is not None:
             quirks = replace(quirks, lists_for_objects=shape)
         return found, quirks.stored()
+
+    async def _dates(self, partner: Partner, line: Line, found: dict[str, Any]) -> DateStyle | None:
+        """Ask for tokens since an instant, written in either way.
+
+        Returns the style it needs; None where it takes both or neither, and what its answers to
+        what is really sent have taught stays.
+        """
+        url = partner.endpoint("tokens", "SENDER")
+        if url is None:
+            return None
+        taken = []
+        for name, text in INSTANTS.items():
+            asked = with_query(line.url(url), {"date_from": text, "limit": "1"})
+            if (await self._client.request(line, "GET", asked)).ok:
+                taken.append(name)
+        found["dates_taken"] = taken
+        return NEEDED.get(tuple(taken))
 
     async def _takes(self, line: Line, url: str) -> bool:
         answer = await self._client.request(line, "GET", url, routed=False)

@@ -1,6 +1,7 @@
 """Partners with habits of their own, in each version: everything arrives all the same."""
 
 import asyncio
+import re
 
 import pytest
 from waiting import until
@@ -9,7 +10,9 @@ from chargers_sim.emsp import Dialect
 from chargers_sim.emsp.invariants import journal_breaches
 from tests.e2e.conftest import double, joined, new_site, uid
 from tests.e2e.test_ocpi_charging import charge, of
+from tests.e2e.test_ocpi_hostile import met
 from tests.support.cpo_process import CpoProcess
+from tests.support.raw_emsp import envelope
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -85,13 +88,70 @@ async def partner_of(cpo, emsp):
 
 
 async def test_a_partner_is_measured_by_a_probe(cpo):
-    async with double("2.2.1", dialect=Dialect(trailing_slash=True)) as emsp:
-        partner = await joined(cpo, emsp)
+    """The coding of tokens, the slash at the end, redirects, PATCH, lists for objects, page sizes."""
+    await new_site(cpo)
 
-        answer = await cpo.api("POST", f"/partners/{partner}/probe")
+    async def peculiar(heard):
+        if heard.headers["Authorization"] != f"Token {raw.token_in}":
+            return 401, envelope(None, 2001), {}
+        if heard.module == "locations" and heard.method == "OPTIONS":
+            return 200, b"", {"Allow": "GET, PUT"}
+        if heard.module == "locations" and heard.method == "GET":
+            if not heard.path.endswith("/"):
+                return 307, b"", {"Location": f"{heard.path}/"}
+            return 200, envelope([{"id": heard.segments[2]}]), {}
+        if heard.module == "tokens" and heard.method == "GET":
+            return 200, envelope([raw.token("P1"), raw.token("P2")]), {"X-Total-Count": "7"}
+        return None
 
-        assert {"found", "quirks"} <= answer.keys()
-        await cpo.api("DELETE", f"/partners/{partner}")
+    async with met(cpo, "2.2.1") as raw:
+        raw.answering = peculiar
+        answer = await cpo.api("POST", f"/partners/{raw.partner}/probe")
+        raw.answering = None
+
+    assert answer["found"] == {
+        "token_base64": False,
+        "token_raw": True,
+        "no_slash_after_segments": False,
+        "slash_after_segments": True,
+        "redirects": True,
+        "object_in_list": True,
+        "empty_data": False,
+        "patch": False,
+        "tokens_total": 7,
+        "tokens_page": 2,
+        "tokens_has_next": False,
+        "dates": ["seconds", "with Z"],
+        "dates_taken": ["seconds", "fractions"],
+    }
+    assert answer["quirks"] == {
+        "base64_tokens": False,
+        "trailing_slash": True,
+        "evse_patch": False,
+        "lists_for_objects": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("form", "style"),
+    [(r"...................Z", "seconds"), (r".*\.\d+Z", "milliseconds"), (r".*", None)],
+)
+async def test_a_probe_finds_what_dates_a_partner_takes(cpo, form, style):
+    """It asks for tokens since an instant in both ways; who takes both is written to as ever."""
+
+    async def picky(heard):
+        date = heard.query.get("date_from")
+        if heard.module != "tokens" or date is None or re.fullmatch(form, date):
+            return None
+        return 200, envelope(None, 2001), {}
+
+    async with met(cpo, "2.2.1") as raw:
+        raw.answering = picky
+        answer = await cpo.api("POST", f"/partners/{raw.partner}/probe")
+        raw.answering = None
+
+    assert answer["quirks"].get("date_style") == style
+    assert len(answer["found"]["dates_taken"]) == (1 if style else 2)
 
 
 @pytest.mark.parametrize("ocpp", ["1.6", "2.0.1"])
