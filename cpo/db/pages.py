@@ -31,7 +31,7 @@ from cpo.db.statements import Write, upsert
 from cpo.db.swift import Swift
 from cpo.db.tables import metadata
 from cpo.errors import Invalid
-from cpo.services.ports import Page
+from cpo.services.ports import Listed, Page
 
 LADDERS_KEPT = 500
 TEXTS = metadata.tables["wire_texts"]
@@ -52,6 +52,7 @@ class Query:
     party: tuple[str, str] | None = None
     newest_first: bool = False
     held: bool = False
+    listed: Listed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class Pages:
         self._rung, self._short = rung, short
         self.moved: dict[str, int] = defaultdict(int)
         self._ladders: OrderedDict[tuple[Any, ...], Ladder] = OrderedDict()
-        self._orders: dict[tuple[str, bool, bool, bool], Order] = {}
+        self._orders: dict[tuple[str, bool, bool, bool, bool], Order] = {}
         self._statements: dict[Hashable, Select[Any]] = {}
         self._swift = Swift()
 
@@ -290,15 +291,19 @@ class Pages:
         return keys
 
     def _order(self, query: Query, shape: Shape, own: Mapping[str, Any]) -> Order:
-        key = (query.kind, "partner_id" in own, "party_id" in own, "held" in own)
+        key = (query.kind, "partner_id" in own, "party_id" in own, "held" in own, "listed" in own)
         order = self._orders.get(key)
         if order is None:
             table = shape.table.c
             conditions = [
                 table[name] == bindparam(name, type_=table[name].type)
                 for name in own
-                if name != "held"
+                if name not in {"held", "listed"}
             ]
+            if "listed" in own:
+                shown = table["listed"]
+                most = bindparam("listed", type_=shown.type)
+                conditions += [shown >= Listed.ALWAYS, shown <= most]
             if "held" in own:
                 conditions.append(table["held"])  # no parameter: the partial index is for it
             order = self._orders[key] = Order(shape.order, conditions)
@@ -379,6 +384,8 @@ def _own(query: Query, shape: Shape) -> dict[str, Any]:
         own["country_code"], own["party_id"] = query.party
     if query.held and "held" in table:
         own["held"] = True
+    if query.listed is not None and "listed" in table:
+        own["listed"] = int(query.listed)
     return own
 
 

@@ -46,7 +46,7 @@ from cpo.domain.events import Availability, Sample
 from cpo.domain.location import Location
 from cpo.domain.partner import Partner
 from cpo.domain.policy import SUPPRESSED
-from cpo.domain.session import Session
+from cpo.domain.session import Session, SessionStatus
 from cpo.domain.station import ConnectorState, EvseStatus, Station
 from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import Token
@@ -59,6 +59,7 @@ from cpo.services.ports import (
     EvseState,
     Frame,
     Kind,
+    Listed,
     OperatorKey,
     Orphan,
     Readings,
@@ -397,6 +398,7 @@ def session_values(session: Session) -> Values:
         session.start_date_time,
         None,
         _without(session, _SESSION_ELSEWHERE),
+        (Listed.LATER if session.status is SessionStatus.RESERVATION else Listed.ALWAYS).value,
     )
 
 
@@ -413,6 +415,7 @@ def cdr_values(cdr: Cdr) -> Values:
         None,
         _without(cdr, _STAMP_ELSEWHERE),
         any(reason != SUPPRESSED for reason in cdr.hold),
+        (Listed.NEVER if cdr.hold else Listed.LATER if cdr.credit else Listed.ALWAYS).value,
     )
 
 

@@ -43,6 +43,7 @@ from cpo.services.ports import (
     EvseState,
     Frame,
     Kind,
+    Listed,
     OperatorKey,
     Page,
     Readings,
@@ -562,13 +563,17 @@ class SqlStore:
         date_to: datetime | None = None,
         partner_id: str | None = None,
         party: tuple[str, str] | None = None,
+        listed: Listed | None = None,
     ) -> TextPage:
         """Return a page of sessions or cdrs as text; what has none yet is rendered, and kept.
 
         `form` names what texts of one object differ by; `render` makes an object's text, which
-        is empty for one that is not to be shown.
+        is empty for one that cannot be shown. `listed` says whose list it is: what does not stand
+        in it is neither on a page nor in the total.
         """
-        query = Query(kind, limit, cursor, offset, date_from, date_to, partner_id, party)
+        query = Query(
+            kind, limit, cursor, offset, date_from, date_to, partner_id, party, listed=listed
+        )
         if self._fresh is not None:
             await self._fresh()
         page = await self._reads.run(self._pages.texts(query, form))

@@ -20,7 +20,10 @@ from cpo.services.memory import Memory
 BIG_PAGE = 1000
 # An instant of the near past in both ways, so that the answers are short.
 INSTANTS = {"seconds": "2026-01-01T00:00:00Z", "fractions": "2026-01-01T00:00:00.500Z"}
-NEEDED = {("seconds",): DateStyle.SECONDS, ("fractions",): DateStyle.MILLISECONDS}
+NEEDED: dict[tuple[str, ...], DateStyle] = {
+    ("seconds",): DateStyle.SECONDS,
+    ("fractions",): DateStyle.MILLISECONDS,
+}
 
 
 class Probe:

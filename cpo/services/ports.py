@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
 from cpo.domain.command import Command, Reply, StationCommand
@@ -209,6 +209,14 @@ class Page:
     items: Sequence[Any]
     total: int
     next_cursor: str | None
+
+
+class Listed(IntEnum):
+    """In whose lists a session or CDR stands; a list shows what stands in it or in those before."""
+
+    NEVER = 0  # a CDR that waits for the operator, or that a contract suppresses
+    ALWAYS = 1
+    LATER = 2  # credit CDRs and reservations: from OCPI 2.2.1 on
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,11 +428,13 @@ class Store(Protocol):
         date_to: datetime | None = None,
         partner_id: str | None = None,
         party: tuple[str, str] | None = None,
+        listed: Listed | None = None,
     ) -> TextPage:
         """Return a page of sessions or cdrs as text; what has none yet is rendered, and kept.
 
         `form` names what texts of one object differ by; `render` makes an object's text, which
-        is empty for one that is not to be shown.
+        is empty for one that cannot be shown. `listed` says whose list it is: what does not stand
+        in it is neither on a page nor in the total.
         """
         ...
 

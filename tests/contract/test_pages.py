@@ -8,7 +8,7 @@ import pytest
 
 from cpo.db.pages import Pages
 from cpo.errors import Invalid
-from cpo.services.ports import Kind, Work
+from cpo.services.ports import Kind, Listed, Work
 from tests.support.stored_objects import cdr, work
 from tests.support.stored_objects import token as a_token
 
@@ -175,6 +175,37 @@ async def test_a_text_is_rendered_once_and_kept(cdrs):
     assert (rest.texts, rest.total, rest.next_cursor) == ([b""], 3, None)
     assert again.texts == [*first.texts, *rest.texts]
     assert sorted(render.rendered) == ["a", "b", "hidden"]
+
+
+@pytest.mark.parametrize("short", [5, 1000])
+async def test_a_total_counts_what_a_list_shows_and_offsets_do_too(store, short):
+    """PAG-2: held CDRs stand in no list, credit CDRs in none of OCPI 2.1.1; with ladder and without."""
+    store._pages = Pages(rung=RUNG, short=short)
+    kinds = [
+        {"hold": ("suppressed_by_policy",)} if n % 5 == 1 else {"hold": ("too_long",)} if n % 7 == 2
+        else {"credit": True} if n % 4 == 3 else {}
+        for n in range(40)
+    ]  # fmt: skip
+    for n, kind in enumerate(kinds):
+        await store.commit(work(add=[replace(cdr(f"{n:02}"), partner_id="p1", **kind)]))
+
+    for listed, hidden in ((Listed.LATER, {"hold"}), (Listed.ALWAYS, {"hold", "credit"})):
+        shown = [f"<{n:02}>" for n, kind in enumerate(kinds) if not hidden & kind.keys()]
+        for offset in range(0, len(shown) + 2, 3):
+            page = await store.page_texts(
+                "cdrs", f"form {listed}", lambda c: f"<{c.id}>", limit=4, offset=offset,
+                partner_id="p1", listed=listed,
+            )  # fmt: skip
+            assert [text.decode() for text in page.texts] == shown[offset : offset + 4]
+            assert page.total == len(shown)
+
+    released = Work()
+    released.put(replace(cdr("01"), partner_id="p1"))
+    await store.commit(released)
+    page = await store.page_texts("cdrs", "form 1", lambda c: f"<{c.id}>", limit=99,
+                                  partner_id="p1", listed=Listed.ALWAYS)  # fmt: skip
+    assert page.texts[-1] == b"<01>"
+    assert (page.total, len(page.texts)) == (len(shown) + 1, len(shown) + 1)
 
 
 async def test_texts_of_another_form_are_their_own(cdrs):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Text
+from sqlalchemy import BigInteger, Column, Integer, MetaData, SmallInteger, Text
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -41,6 +41,11 @@ def text(*, index: bool = False) -> Any:
 def optional_text(*, index: bool = False) -> Any:
     """Return a text that may be absent."""
     return Field(default=None, sa_type=Text, nullable=True, index=index)
+
+
+def small() -> Any:
+    """Return a small number, such as one of a few kinds."""
+    return Field(sa_type=SmallInteger)
 
 
 def time(*, index: bool = False) -> Any:

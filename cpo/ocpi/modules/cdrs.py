@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from cpo.ocpi.exchange import Call, Reply, Route
 from cpo.ocpi.modules.paging import texts_reply
 from cpo.ocpi.shelf import Shelf
-from cpo.services.ports import Store
+from cpo.services.ports import Listed, Store
 
 
 class Cdrs:
@@ -33,5 +33,6 @@ class Cdrs:
             date_to=paging.until,
             partner_id=call.partner.id,
             party=call.us,
+            listed=Listed.LATER if call.dialect.credit_cdrs else Listed.ALWAYS,
         )
         return texts_reply(call, paging, page)

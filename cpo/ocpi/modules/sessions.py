@@ -6,14 +6,14 @@ from decimal import Decimal
 from typing import Protocol
 
 from cpo.domain.preferences import Preferred
-from cpo.domain.session import Session
+from cpo.domain.session import Session, SessionStatus
 from cpo.errors import Invalid, NotFound
 from cpo.ocpi.envelope import Failed, Status
 from cpo.ocpi.exchange import Call, Reply, Route
 from cpo.ocpi.modules.paging import texts_reply
 from cpo.ocpi.shelf import Shelf
 from cpo.services.memory import Memory
-from cpo.services.ports import Store
+from cpo.services.ports import Listed, Store
 
 
 class PreferenceBook(Protocol):
@@ -69,6 +69,11 @@ class Sessions:
             date_to=paging.until,
             partner_id=call.partner.id,
             party=call.us,
+            listed=(
+                Listed.LATER
+                if SessionStatus.RESERVATION in call.dialect.session_statuses
+                else Listed.ALWAYS
+            ),
         )
         return texts_reply(call, paging, page)
 
