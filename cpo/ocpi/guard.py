@@ -18,8 +18,26 @@ from cpo.errors import Invalid
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LONGEST_URL = 2048
-METADATA_6 = ipaddress.IPv6Address("fd00:ec2::254")
+# Where clouds tell a machine about itself, beside the link-local addresses; some look public.
+METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "100.100.100.200",  # Alibaba
+        "168.63.129.16",  # Azure
+        "192.0.0.192",  # Oracle
+        "fd00:ec2::254",  # AWS
+        "fd20:ce::254",  # Google
+    )
+)
+# Special since after the `ipaddress` of older Pythons was written.
+NOT_PUBLIC = tuple(
+    ipaddress.ip_network(text)
+    for text in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "3fff::/20")
+)
+GLOBAL_6 = ipaddress.IPv6Network("2000::/3")
+# Both hold an IPv4 address in their last 32 bits.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")
 
 
 class AddressRefused(OSError):
@@ -41,7 +59,15 @@ def is_public(text: str) -> bool:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    return all(a.is_global and not a.is_multicast for a in _meanings(address))
+    return all(_is_global(a) for a in _meanings(address))
+
+
+def _is_global(address: Address) -> bool:
+    if address in METADATA or any(address in network for network in NOT_PUBLIC):
+        return False
+    if address.version == 6 and address not in GLOBAL_6:
+        return False
+    return address.is_global and not address.is_multicast
 
 
 def _meanings(address: Address) -> list[Address]:
@@ -50,7 +76,7 @@ def _meanings(address: Address) -> list[Address]:
         if address.ipv4_mapped is not None:
             # Only the inner address decides: the mapped form itself is never global.
             return [address.ipv4_mapped]
-        if address in NAT64:
+        if address in NAT64 or address in TRANSLATED:
             return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
         if address.sixtofour is not None:
             found.append(address.sixtofour)
@@ -129,7 +155,7 @@ def _is_metadata(text: str) -> bool:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return True
-    return any(a.is_link_local or a == METADATA_6 for a in _meanings(address))
+    return any(a.is_link_local or a in METADATA for a in _meanings(address))
 
 
 def _literal(host: str) -> bool:
