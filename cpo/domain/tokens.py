@@ -53,8 +53,8 @@ class Verdict(StrEnum):
 class Token:
     """A driver's token; `partner_id` is None for our own drivers.
 
-    `uid` keeps its spelling and is compared without case. `details` carries what only the
-    partner's app shows (language, energy_contract, default_profile_type, visual_number …).
+    `uid` keeps its spelling and is compared without case. `details` carries what OCPI says of a
+    token beside (language, default_profile_type, energy_contract, visual_number …).
     """
 
     country_code: str

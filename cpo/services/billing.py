@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from cpo.domain.cdr import Cdr
 from cpo.domain.explanation import ExplainedLine, explain
 from cpo.domain.ids import derived_id
-from cpo.domain.location import Location
+from cpo.domain.location import Evse, Location
 from cpo.domain.metering import EnergyCurve
 from cpo.domain.periods import Record
 from cpo.domain.preferences import suits, tariff_type
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from cpo.domain.meter_keys import MeterKey
 
 LONGEST_CHARGE = timedelta(days=62)
+PREFERENCES = "CHARGING_PREFERENCES_CAPABLE"
+_PROFILES = {name: tariff_type(name) for name in ("CHEAP", "FAST", "GREEN")}
 
 
 class Billing:
@@ -61,7 +63,8 @@ class Billing:
         """Fix location and tariff as they are at the start of a transaction (D11).
 
         Of the connector's tariffs, those that the token's partner may see and that are for the
-        kind of payment; where none is for it, the first that is valid (TAR-5, TAR-6).
+        kind of payment or the profile it prefers by default; where none is for it, the first that
+        is valid (TAR-5, TAR-6).
         """
         found = self._sites.outlet(
             transaction.station, transaction.evse_id, transaction.connector_id
@@ -69,9 +72,7 @@ class Billing:
         if found is None:
             return None
         location, evse, connector_id = found
-        tariff = self._tariff(
-            transaction.token, transaction.started_at, self._sites.tariffs_of(evse, connector_id)
-        )
+        tariff = self._tariff(transaction.token, transaction.started_at, evse, connector_id)
         party = (location.country_code, location.party_id)
         currency = tariff.currency if tariff else self._currencies.get(party, "EUR")
         return Snapshot(
@@ -84,8 +85,15 @@ class Billing:
             currency=currency,
         )
 
-    def _tariff(self, token: Token | None, at: datetime, tariffs: list[Tariff]) -> Tariff | None:
-        tariffs = self._visible(token, tariffs)
+    def _tariff(
+        self, token: Token | None, at: datetime, evse: Evse, connector_id: str
+    ) -> Tariff | None:
+        tariffs = self._visible(token, self._sites.tariffs_of(evse, connector_id))
+        profile = _default_profile(token, evse)
+        if profile is not None:
+            found = choose_tariff([t for t in tariffs if t.type is profile], at)
+            if found is not None:
+                return found
         ad_hoc = token is not None and token.type == "AD_HOC_USER"
         wanted = TariffType.AD_HOC_PAYMENT if ad_hoc else TariffType.REGULAR
         return choose_tariff(tariffs, at, wanted) or choose_tariff(tariffs, at)
@@ -96,7 +104,7 @@ class Billing:
         for location, evse in self._sites.bound_to(station):
             zone = ZoneInfo(location.time_zone)
             for connector in evse.connectors:
-                tariff = self._tariff(token, at, self._sites.tariffs_of(evse, connector.id))
+                tariff = self._tariff(token, at, evse, connector.id)
                 if tariff is None:
                     return None
                 found.add(price_text(tariff, zone, at))
@@ -106,12 +114,13 @@ class Billing:
         """Return the connector's tariff for a profile type, None when the session cannot have one.
 
         Another profile than REGULAR needs a tariff of its own type (SES-18); REGULAR goes back to
-        what the session began with.
+        what the session began with, unless that was for a profile the token prefers by default.
         """
         snapshot = transaction.snapshot
         if snapshot is None or snapshot.tariff is None:
             return None
-        if profile_type == "REGULAR":
+        regular = profile_type == "REGULAR"
+        if regular and snapshot.tariff.type not in _PROFILES.values():
             return snapshot.tariff
         found = self._sites.outlet(
             transaction.station, transaction.evse_id, transaction.connector_id
@@ -121,7 +130,8 @@ class Billing:
         _, evse, connector_id = found
         wanted = tariff_type(profile_type)
         visible = self._visible(transaction.token, self._sites.tariffs_of(evse, connector_id))
-        fitting = [t for t in visible if t.type is wanted and suits(t, snapshot.tariff)]
+        kinds = (wanted, None) if regular else (wanted,)
+        fitting = [t for t in visible if t.type in kinds and suits(t, snapshot.tariff)]
         return choose_tariff(fitting, at, wanted)
 
     def _visible(self, token: Token | None, tariffs: list[Tariff]) -> list[Tariff]:
@@ -287,6 +297,16 @@ class Billing:
             flags=flags | {doubt.code for doubt in doubts},
             hold=tuple(sorted({doubt.code for doubt in doubts if doubt.holds})),
         )
+
+
+def _default_profile(token: Token | None, evse: Evse) -> TariffType | None:
+    """Return the type of tariff for the profile that a token prefers by default.
+
+    It counts where preferences can be had at all (OCPI 2.2.1, mod_tokens).
+    """
+    if token is None or not token.details or PREFERENCES not in evse.capabilities:
+        return None
+    return _PROFILES.get(str(token.details.get("default_profile_type")))
 
 
 def _missing_tariff(snapshot: Snapshot) -> frozenset[str]:

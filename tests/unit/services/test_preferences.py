@@ -52,7 +52,7 @@ def _connectors(place):
     ]
 
 
-def _document(place, connectors):
+def _document(place, connectors, capabilities=()):
     return {
         "country_code": "NL", "party_id": "CPO", "publish": True, "address": "Street 1",
         "city": "Town", "country": "NLD", "time_zone": "Europe/Amsterdam",
@@ -61,6 +61,7 @@ def _document(place, connectors):
             {
                 "uid": place.evses[0].uid, "evse_id": place.evses[0].evse_id,
                 "ocpp": {"station": "CP1", "evse_id": 1}, "connectors": connectors,
+                "capabilities": list(capabilities),
             }
         ],
     }  # fmt: skip
@@ -169,3 +170,42 @@ async def test_preferences_change_only_so_often(charging):
     assert answers[50:] == ["NOT_POSSIBLE"] * 2
     [transaction] = charging.store.all(Transaction)
     assert len(transaction.snapshot.preferences) == 50
+
+
+async def capable(world):
+    place = world.memory.sites.locations["L-CP1"]
+    connectors = [c | {"tariff_ids": ["T1", "G", "F"]} for c in _connectors(place)]
+    document = _document(place, connectors, ["CHARGING_PREFERENCES_CAPABLE"])
+    await world.sites.put_location("L-CP1", document, actor="test")
+
+
+async def test_a_token_that_prefers_a_profile_by_default_begins_with_its_tariff(charging):
+    """TAR-6: default_profile_type, where the EVSE takes preferences; REGULAR is still to be had."""
+    await capable(charging)
+    await charging.token(details={"default_profile_type": "GREEN"})
+    key = await begin(charging)
+    charging.pass_time(minutes=30)
+    assert await prefer(charging, "REGULAR", departure=None, need=None) == "ACCEPTED"
+    charging.pass_time(minutes=30)
+    cdr = await end(charging, key, 10_000)
+
+    assert cdr.cost.total.excl_vat == Decimal("2.0000")  # 5 at 0.10 and 5 at 0.30
+    assert [t.id for t in cdr.snapshot.tariffs] == ["G", "T1"]
+
+
+@pytest.mark.parametrize("profile", ["REGULAR", "CHEAP", "NONSENSE", None])
+async def test_a_default_profile_without_a_tariff_of_its_own_is_regular(charging, profile):
+    await capable(charging)
+    await charging.token(details={"default_profile_type": profile})
+    key = await begin(charging)
+    charging.pass_time(minutes=30)
+
+    assert (await end(charging, key, 10_000)).snapshot.tariff.id == "T1"
+
+
+async def test_a_default_profile_means_nothing_where_no_preferences_can_be_had(charging):
+    await charging.token(details={"default_profile_type": "GREEN"})
+    key = await begin(charging)
+    charging.pass_time(minutes=30)
+
+    assert (await end(charging, key, 10_000)).snapshot.tariff.id == "T1"
