@@ -46,6 +46,7 @@ from cpo.services.cdr_chain import CdrChain
 from cpo.services.cdrs import Cdrs
 from cpo.services.charging_needs import ChargingNeeds
 from cpo.services.commands import Commands
+from cpo.services.displays import Displays
 from cpo.services.equipment import Equipment
 from cpo.services.files import FileRules, Files
 from cpo.services.jobs import JobRules, Jobs
@@ -64,6 +65,7 @@ from cpo.services.site_limits import SiteLimits
 from cpo.services.sites import SiteBook
 from cpo.services.starts import Starts
 from cpo.services.station_security import StationSecurity
+from cpo.services.station_tariffs import StationTariffs
 from cpo.services.stations import Stations
 from cpo.services.templates import Templates
 from cpo.services.token_use import TokenUse
@@ -258,9 +260,13 @@ class App:
         stack.push_async_callback(transactions.close)
         placing = Placing(memory, store, transactions)
         stack.push_async_callback(placing.close)
-        displays = RunningCosts(memory, store, billing, now=now)
-        transactions.on_session.append(displays.session)
+        displays = Displays(memory, store, now=now)
         stack.push_async_callback(displays.close)
+        costs = RunningCosts(memory, displays, billing, now=now)
+        stack.push_async_callback(costs.close)
+        tariffs = StationTariffs(memory, store, billing, displays, now=now)
+        stack.push_async_callback(tariffs.close)
+        transactions.on_session += [costs.session, tariffs.session]
         stations = Stations(
             memory,
             store,
@@ -272,7 +278,9 @@ class App:
             offline_grace=settings.ocpp.offline_grace,
         )
         stations.quirk_profiles = quirk_profiles(settings.ocpp.quirk_profiles)
-        stations.on_authorized.append(displays.authorized)
+        stations.on_authorized.append(costs.authorized)
+        stations.on_boot.append(displays.booted)
+        stations.prices = tariffs
         stack.push_async_callback(stations.close)
         commands = Commands(
             memory,
@@ -296,7 +304,11 @@ class App:
             memory, transactions, now=now, after=settings.ocpp.stale_transaction_after
         )
         self._start_jobs(
-            [Job("stale-transactions", 60.0, stale.sweep), Job("tls", 10.0, self.renew_tls)]
+            [
+                Job("stale-transactions", 60.0, stale.sweep),
+                Job("station-tariffs", 60.0, tariffs.sweep),
+                Job("tls", 10.0, self.renew_tls),
+            ]
         )
         return Parts(
             store=store,

@@ -66,11 +66,15 @@ class Use(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """When prices change next by time, to which; and the energy in Wh at which they change."""
+    """When prices change next by time, to which; and the energy in Wh at which they change.
+
+    `power_w` is the power nearest to the present one at which they change.
+    """
 
     at: datetime | None
     prices: dict[Dimension, Fraction]
     energy_wh: Decimal | None
+    power_w: Decimal | None = None
 
 
 class Cost:
@@ -290,34 +294,45 @@ class Cost:
         return self._unit_prices(hours & plan.energy.at(0) & unmeasured)
 
     def outlook(self, span: timedelta) -> Outlook:
-        """Say when other prices will hold, as far as time and energy decide.
+        """Say when other prices will hold, as far as time, energy and power decide.
 
-        Power, current and whether the car charges are taken to stay as they are at the end.
+        Each is looked at by itself: the others, the current, and whether the car charges are taken
+        to stay as they are at the end.
         """
         plan, record, end = self._ledger.plan, self._record, self._end
         if record is None:
             return Outlook(None, {}, None)
-        kept = _held(plan.power, record.power, MILLI, end)
-        kept &= _held(plan.current, record.current, MILLI, end)
+        power = _last(record.power, MILLI, end)
+        current = _last(record.current, MILLI, end)
+        amps, watts = _allowed(plan.current, current), _allowed(plan.power, power)
         energy = plan.energy.at(self._ledger.energy)
         origin = to_us(record.reserved_from or record.started_at)
         now, until = int(end), int(end) + span // timedelta(microseconds=1)
         (_, hours), *later = plan.calendar(origin, now, until, self.zone)
-        prices = self._unit_prices(hours & energy & kept)
+        prices = self._unit_prices(hours & energy & watts & amps)
+
+        def others(mask: int) -> bool:
+            return self._unit_prices(mask & amps) != prices
+
         reached = next(
             (
                 bound
                 for bound in plan.energy.bounds
-                if bound > self._ledger.energy
-                and self._unit_prices(hours & plan.energy.at(bound) & kept) != prices
+                if bound > self._ledger.energy and others(hours & plan.energy.at(bound) & watts)
             ),
             None,
         )
+        near: list[Exact] = [
+            b for b, mask in plan.power.across(power) if others(hours & energy & mask)
+        ]
+        nearest = min(near, key=lambda bound: abs(Fraction(bound - (power or 0))), default=None)
         wh = None if reached is None else _decimal(reached, NWH_PER_WH)
+        w = None if nearest is None else _decimal(nearest, MILLI)
         for at, mask in later:
-            if (then := self._unit_prices(mask & energy & kept)) != prices:
-                return Outlook(to_instant(at), then, wh)
-        return Outlook(None, {}, wh)
+            if others(mask & energy & watts):
+                then = self._unit_prices(mask & energy & watts & amps)
+                return Outlook(to_instant(at), then, wh, w)
+        return Outlook(None, {}, wh, w)
 
     def _unit_prices(self, elements: int) -> dict[Dimension, Fraction]:
         plan = self._ledger.plan
@@ -549,11 +564,12 @@ def _decimal(value: Exact, per: int) -> Decimal:
     return round_half_up(value, 6, per)
 
 
-def _held(
-    bands: Bands, samples: Sequence[tuple[datetime, Decimal]], factor: int, end: Exact
-) -> int:
-    """The elements that the last sample up to the end allows."""
+def _last(samples: Sequence[tuple[datetime, Decimal]], factor: int, end: Exact) -> Exact | None:
+    """Return the last value known up to the end."""
     known = [sample for sample in samples if to_us(sample[0]) <= end]
-    if not known:
-        return bands.unknown
-    return bands.at(exact(max(known, key=lambda sample: sample[0])[1], factor))
+    return exact(max(known, key=lambda sample: sample[0])[1], factor) if known else None
+
+
+def _allowed(bands: Bands, value: Exact | None) -> int:
+    """Return the elements that allow a value, or none that was measured."""
+    return bands.unknown if value is None else bands.at(value)

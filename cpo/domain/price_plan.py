@@ -78,6 +78,13 @@ class Bands:
         """
         return self.masks[0]
 
+    def across(self, value: Exact | None) -> list[tuple[Exact, int]]:
+        """Each bound with the elements allowed on its other side, seen from a value."""
+        here = 0 if value is None else bisect_right(self.bounds, value)
+        return [
+            (bound, self.masks[i if i < here else i + 1]) for i, bound in enumerate(self.bounds)
+        ]
+
 
 Limits = Callable[[Restrictions], tuple[Exact | None, Exact | None]]
 

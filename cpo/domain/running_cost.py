@@ -17,6 +17,9 @@ from cpo.domain.pricing import price
 from cpo.domain.tariff import Dimension, Tariff
 
 COST_MESSAGES = "org.openchargealliance.costmsg"
+# Statuses of 1.6 with which the other price of time begins (MAP-23).
+_BEGINS_PARKING = ("SuspendedEV", "Finishing")
+_ENDS_PARKING = ("Charging", "SuspendedEVSE")
 LONGEST_OUTLOOK = timedelta(days=1)
 _PER = {
     Dimension.ENERGY: " per kWh",
@@ -46,12 +49,13 @@ def running_cost(
     session_wh: Decimal,
     parking: bool,
     places: int | None = None,
+    statuses: bool = False,
 ) -> dict[str, Any]:
     """Return the data of a RunningCost message: the cost so far, the prices now and those to come.
 
     Prices include tax where it is known. ``meter_wh`` is the register the cost was worked out at,
     ``session_wh`` what was drawn until then. Where prices will change, the station is asked for a
-    reading of that moment.
+    reading of that moment; with ``statuses`` also for one when the car stops or resumes.
     """
     message: dict[str, Any] = {} if transaction_id is None else {"transactionId": transaction_id}
     message |= {
@@ -71,20 +75,26 @@ def running_cost(
         trigger["atTime"] = _text(ahead.at)
     if ahead.energy_wh is not None:
         trigger["atEnergykWh"] = (meter_wh - session_wh + ahead.energy_wh) / 1000
+    if ahead.power_w is not None:
+        trigger["atPowerkW"] = ahead.power_w / 1000
+    now = cost.unit_prices_at_end
+    if statuses and now.get(Dimension.TIME, 0) != now.get(Dimension.PARKING_TIME, 0):
+        trigger["atCPStatus"] = list(_ENDS_PARKING if parking else _BEGINS_PARKING)
     if trigger:
         message["triggerMeterValue"] = trigger
     return message
 
 
-def price_text(tariff: Tariff, zone: tzinfo, at: datetime) -> str:
+def price_text(tariff: Tariff, zone: tzinfo, at: datetime, *, language: str = "en") -> str:
     """Return in words what a charge that starts now costs, for a display.
 
-    What the tariff says itself comes first, in English where it does.
+    What the tariff says itself comes first: in the driver's language (ISO 639-1), else in English,
+    else as it is.
     """
-    told = [t.text for t in tariff.alt_text if t.language.lower().startswith("en")]
-    told += [text.text for text in tariff.alt_text]
-    if told:
-        return told[0]
+    for wanted in (language.lower(), "en", ""):
+        for told in tariff.alt_text:
+            if told.language.lower().startswith(wanted):
+                return told.text
     start = Record(started_at=at, ended_at=at, meter=(MeterSample(at, Decimal(0)),))
     cost = price(start, tariff, zone)
     prices = prices_now(cost, cost.unit_prices_at_start)

@@ -64,6 +64,11 @@ class Snapshot:
         )
 
     @property
+    def last_tariff(self) -> Tariff | None:
+        """The tariff in force by now."""
+        return self.preferences[-1].tariff if self.preferences else self.tariff
+
+    @property
     def price_tariff(self) -> Tariff | None:
         """What the session is priced with: its tariff, or all that preferences made of it."""
         if self.tariff is None or not self.preferences:

@@ -190,6 +190,11 @@ class Authorizations:
         self.remember(state, id_token, decision)
         return decision
 
+    def recent(self, state: StationState, id_token: IdToken) -> Authorization | None:
+        """Return the last decision about an idToken at a station, while it is remembered."""
+        known = state.authorizations.get(f"{id_token.type}|{id_token.value.upper()}")
+        return known[0] if known is not None else None
+
     def remember(self, state: StationState, id_token: IdToken, decision: Authorization) -> None:
         """Keep a decision for the messages that follow it at this station."""
         if len(state.authorizations) > 32:

@@ -98,16 +98,27 @@ class Billing:
         wanted = TariffType.AD_HOC_PAYMENT if ad_hoc else TariffType.REGULAR
         return choose_tariff(tariffs, at, wanted) or choose_tariff(tariffs, at)
 
-    def price_text(self, station: str, token: Token | None, at: datetime) -> str | None:
+    def offered(
+        self, station: str, token: Token | None, at: datetime, *, evse_id: int | None = None
+    ) -> list[tuple[Location, Evse, Tariff | None]]:
+        """Return the tariff of each connector of a station, or of one EVSE, for a token."""
+        return [
+            (location, evse, self._tariff(token, at, evse, connector.id))
+            for location, evse in self._sites.evses_of(station)
+            if evse_id is None or evse.binding is None or evse.binding.evse_id in (None, evse_id)
+            for connector in evse.connectors
+        ]
+
+    def price_text(
+        self, station: str, token: Token | None, at: datetime, *, evse_id: int | None = None
+    ) -> str | None:
         """Say what a charge that starts now at a station costs; None where its EVSEs differ."""
+        language = str((token.details or {}).get("language") or "en") if token else "en"
         found = set()
-        for location, evse in self._sites.bound_to(station):
-            zone = ZoneInfo(location.time_zone)
-            for connector in evse.connectors:
-                tariff = self._tariff(token, at, evse, connector.id)
-                if tariff is None:
-                    return None
-                found.add(price_text(tariff, zone, at))
+        for location, _, tariff in self.offered(station, token, at, evse_id=evse_id):
+            if tariff is None:
+                return None
+            found.add(price_text(tariff, ZoneInfo(location.time_zone), at, language=language))
         return found.pop() if len(found) == 1 else None
 
     def preferred(self, transaction: Transaction, profile_type: str, at: datetime) -> Tariff | None:

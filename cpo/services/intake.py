@@ -7,10 +7,11 @@ facts in order.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from cpo.domain.events import Boot, IdToken, MeterReport, StatusReport, TransactionEvent
 from cpo.domain.tokens import Verdict
@@ -34,12 +35,14 @@ class TokenAnswer:
     """What a station hears about an idToken.
 
     `group` is the parentIdTag or groupIdToken; `expires_at` limits how long the station caches.
+    `tariff` is the driver's own, as OCPP 2.1 writes it.
     """
 
     verdict: Verdict
     group: str | None = None
     expires_at: datetime | None = None
     message: str | None = None
+    tariff: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

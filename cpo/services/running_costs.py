@@ -1,14 +1,12 @@
 """Tells chargers what their transactions cost, where they said that they can show it.
 
-Nothing is asked of a station for this: what it has told of its configuration decides
-(`CustomDisplayCostAndPrice` of 1.6, `TariffCostCtrlr.Enabled[Cost]` of 2.x). A message goes when
-the session is published, so no more often than `ocpi.session_update_interval`, and at the end.
+A message goes when the session is published, so no more often than
+`ocpi.session_update_interval`, and at the end.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,57 +19,29 @@ from cpo.domain.tokens import Token
 from cpo.domain.transaction import Transaction, curve
 from cpo.errors import CpoError
 from cpo.services.billing import Billing
+from cpo.services.displays import Display, Displays
 from cpo.services.memory import Memory
-from cpo.services.ports import StationLink, Store
+from cpo.services.ports import StationLink
 
 log = structlog.get_logger()
 
 # 1.6 has no message of its own: a DataTransfer of the California pricing white paper carries it.
 _WITH_COST_UPDATED = frozenset({"2.0.1", "2.1"})
-_SHOWS_COST = {
-    "1.6": "Configuration/CustomDisplayCostAndPrice",
-    "2.0.1": "TariffCostCtrlr/Enabled[Cost]",
-    "2.1": "TariffCostCtrlr/Enabled[Cost]",
-}
-_SHOWS_PRICES = "CustomizationCtrlr/CustomImplementationEnabled[org.openchargealliance.costmsg]"
-_DECIMALS = {
-    "1.6": "Configuration/NumberOfDecimalsForCostValues",
-    "2.0.1": "TariffCostCtrlr/NumberOfDecimalsForCostValues",
-    "2.1": "TariffCostCtrlr/NumberOfDecimalsForCostValues",
-}
-_KNOWN_FOR = timedelta(minutes=5)
-_MOST_KNOWN = 100_000
 _IDLE = frozenset({ChargingState.SUSPENDED_EV, ChargingState.EV_CONNECTED, ChargingState.IDLE})
 _encoder = msgspec.json.Encoder(decimal_format="number")
-
-
-_DIGITS = frozenset("012345678")
-
-
-@dataclass(frozen=True, slots=True)
-class Display:
-    """What a station has said that it can show: costs, prices beside them, with how many decimals.
-
-    A station of 1.6 that shows costs shows prices, too.
-    """
-
-    costs: bool
-    prices: bool = False
-    decimals: int | None = None
 
 
 class RunningCosts:
     """Sends costs to displays; give `session` to what publishes sessions, and await `close`."""
 
     def __init__(
-        self, memory: Memory, store: Store, billing: Billing, *, now: Callable[[], datetime]
+        self, memory: Memory, displays: Displays, billing: Billing, *, now: Callable[[], datetime]
     ) -> None:
         self._memory = memory
-        self._store = store
+        self._displays = displays
         self._billing = billing
         self._now = now
         self._tasks: set[asyncio.Task[None]] = set()
-        self._shows: dict[str, tuple[Display, datetime]] = {}
 
     def session(self, session: Session) -> None:
         """Tell a session's station what it costs by now, if it can show it."""
@@ -97,8 +67,8 @@ class RunningCosts:
 
     def _shows_nothing(self, identity: str) -> bool:
         """Whether a station has told lately that it shows no costs: most do not."""
-        known = self._shows.get(identity)
-        return known is not None and not known[0].costs and self._now() - known[1] < _KNOWN_FOR
+        known = self._displays.known(identity)
+        return known is not None and not known.costs
 
     def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(job)
@@ -112,7 +82,7 @@ class RunningCosts:
 
     async def _tell(self, link: StationLink, transaction: Transaction) -> None:
         try:
-            display = await self._display(link)
+            display = await self._displays.of(link)
             if display.costs:
                 action, payload = self.message(link.version, transaction, display)
                 await link.call(action, payload)
@@ -121,7 +91,7 @@ class RunningCosts:
 
     async def _tell_price(self, link: StationLink, id_token: str, text: str) -> None:
         try:
-            if (await self._display(link)).costs:
+            if (await self._displays.of(link)).costs:
                 data = {"idToken": id_token, "priceText": text}
                 await link.call("DataTransfer", _transfer("SetUserPrice", data))
         except CpoError as error:
@@ -149,6 +119,7 @@ class RunningCosts:
             session_wh=energy_wh,
             parking=bool(transaction.states) and transaction.states[-1][1] in _IDLE,
             places=display.decimals,
+            statuses=version not in _WITH_COST_UPDATED,
         )
         if version in _WITH_COST_UPDATED:
             payload: dict[str, object] = {
@@ -162,35 +133,6 @@ class RunningCosts:
         if not transaction.open:
             return "DataTransfer", _transfer("FinalCost", final_cost(cost, transaction_id=number))
         return "DataTransfer", _transfer("RunningCost", {"transactionId": number} | prices)
-
-    async def _display(self, link: StationLink) -> Display:
-        now = self._now()
-        known = self._shows.get(link.identity)
-        if known is not None and now - known[1] < _KNOWN_FOR:
-            return known[0]
-        costs = await self._told(link, _SHOWS_COST.get(link.version)) == "true"
-        display = Display(costs=costs)
-        if costs:
-            decimals = await self._told(link, _DECIMALS.get(link.version))
-            display = Display(
-                costs=True,
-                prices=await self._told(link, _SHOWS_PRICES) == "true",
-                decimals=int(decimals) if decimals in _DIGITS else None,
-            )
-        if len(self._shows) >= _MOST_KNOWN:
-            self._shows.clear()
-        self._shows[link.identity] = (display, now)
-        return display
-
-    async def _told(self, link: StationLink, key: str | None) -> str | None:
-        """Return what a station told of a variable, in lower case."""
-        found = await self._store.document(link.identity, "variable", key) if key else None
-        values = [
-            str(attribute.get("value", "")).lower()
-            for attribute in (found.document.get("attributes", ()) if found is not None else ())
-            if attribute.get("type", "Actual") == "Actual"
-        ]
-        return values[0] if values else None
 
 
 def _transfer(name: str, data: Mapping[str, Any]) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Stations: boot, status, sign of life, online and offline, and what the operator registers."""
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
@@ -10,6 +11,7 @@ import structlog
 
 from cpo.domain.events import (
     Boot,
+    EventKind,
     IdToken,
     MeterReport,
     StatusReport,
@@ -63,6 +65,22 @@ class Seats(Protocol):
         ...
 
 
+class Prices(Protocol):
+    """Says what a driver will pay."""
+
+    async def told(
+        self,
+        identity: str,
+        token: Token | None,
+        answer: TokenAnswer,
+        *,
+        evse_id: int | None,
+        started: bool = False,
+    ) -> TokenAnswer:
+        """Return an answer with what the station can show of it."""
+        ...
+
+
 class Stations:
     """Implements Intake: everything that stations report comes in here."""
 
@@ -92,6 +110,7 @@ class Stations:
         self.certificates = IssuedCertificates(memory, store, now=now)
         self.on_boot: list[Callable[[str], None]] = []
         self.on_authorized: list[Callable[[str, str, Token | None], None]] = []
+        self.prices: Prices | None = None
         # With several nodes: who is in charge of which station.
         self.seats: Seats | None = None
 
@@ -345,10 +364,13 @@ class Stations:
         ):
             # A 1.6 station knows no master pass: what it asks about it would start (AU-11).
             return TokenAnswer(Verdict.INVALID)
+        answer = self._authorizations.answer(decision)
         if decision.verdict is Verdict.ACCEPTED:
             for heard in self.on_authorized:
                 heard(identity, token.value, decision.token)
-        return self._authorizations.answer(decision)
+            if self.prices is not None:
+                answer = await self.prices.told(identity, decision.token, answer, evse_id=evse_id)
+        return answer
 
     async def transaction(
         self, work: Work, identity: str, event: TransactionEvent, *, raw: str
@@ -358,7 +380,25 @@ class Stations:
         state.seen_at = event.received_at
         if not event.offline:
             self._listen(work, state, event.at, event.received_at)
-        return await self._transactions.take(work, state, event, raw=raw)
+        answer = await self._transactions.take(work, state, event, raw=raw)
+        if (
+            self.prices is not None
+            and event.kind is EventKind.STARTED
+            and event.id_token is not None
+            and answer.token is not None
+            and answer.token.verdict is Verdict.ACCEPTED
+        ):
+            # After a remote start this is the first answer about the token (I01).
+            decision = self._authorizations.recent(state, event.id_token)
+            told = await self.prices.told(
+                identity,
+                decision.token if decision is not None else None,
+                answer.token,
+                evse_id=event.evse_id,
+                started=True,
+            )
+            answer = dataclasses.replace(answer, token=told)
+        return answer
 
     async def meter_values(self, work: Work, identity: str, report: MeterReport) -> None:
         """Take meter values outside a transaction event in."""

@@ -60,6 +60,8 @@ async def authorize(desk: Desk, call: Arrival) -> dict[str, Any]:
 
     answer, status = await certificates.with_certificate(desk, call, decide)
     payload: dict[str, Any] = {"idTokenInfo": mapping.id_token_info(answer)}
+    if answer.tariff is not None:
+        payload["tariff"] = answer.tariff
     if status is not None:
         payload["certificateStatus"] = status.value
     return payload

@@ -8,8 +8,17 @@ import pytest
 from charging import NOON, Charging
 
 from cpo.domain.cdr import Cdr
-from cpo.domain.events import EventKind, IdToken, MeterReport, Sample, TransactionEvent
+from cpo.domain.events import (
+    Availability,
+    EventKind,
+    IdToken,
+    MeterReport,
+    Sample,
+    StatusReport,
+    TransactionEvent,
+)
 from cpo.errors import StationTimeout
+from cpo.services.displays import Displays
 from cpo.services.ports import StationDocument, Work
 from cpo.services.running_costs import RunningCosts
 
@@ -31,11 +40,10 @@ class Link:
 class World:
     def __init__(self):
         self.charging = Charging(update_interval=0)
+        now = lambda: self.charging.clock  # noqa: E731
+        self.displays = Displays(self.charging.memory, self.charging.store, now=now, delay=0)
         self.costs = RunningCosts(
-            self.charging.memory,
-            self.charging.store,
-            self.charging.billing,
-            now=lambda: self.charging.clock,
+            self.charging.memory, self.displays, self.charging.billing, now=now
         )
         self.charging.transactions.on_session.append(self.costs.session)
         self.charging.stations.on_authorized.append(self.costs.authorized)
@@ -63,14 +71,27 @@ class World:
         )  # fmt: skip
         self.transaction = answer.transaction
 
-    async def meter(self, minutes, wh):
+    async def stops(self, minutes):
+        at = NOON + timedelta(minutes=minutes)
+        report = StatusReport(
+            evse_id=1,
+            connector_id=1,
+            availability=Availability.OCCUPIED,
+            activity="SuspendedEV",
+            at=at,
+            received_at=at,
+        )
+        self.charging.clock = at
+        await self.charging.status(report)
+
+    async def meter(self, minutes, wh, power_w=None):
         at = NOON + timedelta(minutes=minutes)
         self.charging.clock = at
         await self.charging.metered(
             MeterReport(
                 evse_id=1,
                 transaction=self.transaction,
-                samples=(Sample(at, register_wh=Decimal(wh)),),
+                samples=(Sample(at, register_wh=Decimal(wh), power_w=power_w),),
                 received_at=at,
             )
         )
@@ -189,7 +210,56 @@ async def test_a_running_cost_says_what_comes_next_and_asks_for_readings_there(w
         "idlePrice": {"hourPrice": Decimal("7.200")},
     }
     # The register began at 1 kWh.
-    assert running["triggerMeterValue"] == {"atTime": "2026-06-01T13:00:00Z", "atEnergykWh": 21}
+    assert running["triggerMeterValue"] == {
+        "atTime": "2026-06-01T13:00:00Z",
+        "atEnergykWh": 21,
+        "atCPStatus": ["SuspendedEV", "Finishing"],
+    }
+
+
+BY_POWER = {
+    "currency": "EUR",
+    "elements": [
+        {"price_components": [component("ENERGY", "0.30")], "restrictions": {"max_power": 11}},
+        {"price_components": [component("ENERGY", "0.40")], "restrictions": {"max_power": 22}},
+        {"price_components": [component("ENERGY", "0.60")]},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("power_w", "asked"), [(None, 11), (3_700, 11), (16_000, 11), (18_000, 22), (50_000, 22)]
+)
+async def test_a_price_by_power_asks_for_a_reading_at_the_nearest_limit(world, power_w, asked):
+    """The California pricing note: atPowerkW."""
+    await world.begin("1.6", variable=SHOWS, tariff=BY_POWER)
+
+    await world.meter(30, 6000, power_w=power_w)
+
+    running = json.loads(world.link.calls[-1][1]["data"])
+    assert running["triggerMeterValue"] == {"atPowerkW": asked}
+
+
+async def test_a_limit_of_power_without_another_price_asks_for_nothing(world):
+    same = {"restrictions": {"max_power": 11}, "price_components": [component("ENERGY", "0.30")]}
+    rest = {"price_components": [component("ENERGY", "0.30")]}
+    await world.begin("1.6", variable=SHOWS, tariff={"currency": "EUR", "elements": [same, rest]})
+
+    await world.meter(30, 6000, power_w=5000)
+
+    assert "triggerMeterValue" not in json.loads(world.link.calls[-1][1]["data"])
+
+
+async def test_a_car_that_stopped_asking_is_watched_for_going_on(world):
+    """The California pricing note: atCPStatus."""
+    await world.begin("1.6", variable=SHOWS, tariff=CHANGING)
+    await world.stops(20)
+
+    await world.meter(30, 6000)
+
+    running = json.loads(world.link.calls[-1][1]["data"])
+    assert running["state"] == "Idle"
+    assert running["triggerMeterValue"]["atCPStatus"] == ["Charging", "SuspendedEVSE"]
 
 
 async def test_a_price_that_never_changes_announces_nothing(world):
