@@ -77,6 +77,20 @@ class Outlook(NamedTuple):
     power_w: Decimal | None = None
 
 
+class Ended(NamedTuple):
+    """A period that is over, and the stretch that follows it: its place, prices and totals."""
+
+    period: Period
+    place: int
+    after: Stretch
+    key: tuple[object, ...]
+    marks: list[Decimal]
+
+    def stands_in(self, stretches: Sequence[tuple[Stretch, bool]]) -> bool:
+        """Tell whether these stretches still begin with those the period was made of."""
+        return self.place < len(stretches) and stretches[self.place][0] is self.after
+
+
 class Cost:
     """The exact cost of a session so far. Everything in it is worked out when it is asked for."""
 
@@ -87,8 +101,11 @@ class Cost:
         end: Exact,
         record: Callable[[], Record] | None = None,
         zone: tzinfo,
+        ended: list[Ended] | None = None,
     ) -> None:
+        """``ended`` is kept by who carries a price on: what is in it is not worked out again."""
         self._ledger = ledger
+        self._ended = [] if ended is None else ended
         self._end = end
         self._known = record
         # So many of what amounts are counted in here make one of the currency.
@@ -427,19 +444,34 @@ class Cost:
     @worked_out
     def periods(self) -> tuple[Period, ...]:
         """The charging periods, cut where the price can change; their sums are the totals."""
-        ledger = self._ledger
-        starts: list[Stretch] = []
-        keys: list[tuple[object, ...]] = []
-        for stretch, flat_here in ledger.stretches:
-            key = self._prices_in(stretch)
-            if not keys or keys[-1] != key or (flat_here and starts):
-                starts.append(stretch)
-                keys.append(key)
-        marks = [_shown(stretch) for stretch in (*starts, self._after)]
-        return tuple(
-            self._period(starts[i], marks[i], (*starts, self._after)[i + 1], marks[i + 1])
-            for i in range(len(starts))
-        )
+        stretches, ended = self._ledger.stretches, self._ended
+        if not stretches:
+            return ()
+        known = 0
+        while known < len(ended) and ended[known].stands_in(stretches):
+            known += 1
+        del ended[known:]
+        if ended:
+            at, begin, key, before = (
+                ended[-1].place,
+                ended[-1].after,
+                ended[-1].key,
+                ended[-1].marks,
+            )
+        else:
+            at, begin = 0, stretches[0][0]
+            key, before = self._prices_in(begin), _shown(begin)
+        for i in range(at + 1, len(stretches)):
+            stretch, flat_here = stretches[i]
+            here = self._prices_in(stretch)
+            if here == key and not flat_here:
+                continue
+            marks = _shown(stretch)
+            period = self._period(begin, before, stretch, marks)
+            ended.append(Ended(period, i, stretch, here, marks))
+            begin, key, before = stretch, here, marks
+        last = self._period(begin, before, self._after, _shown(self._after))
+        return (*(one.period for one in ended), last)
 
     def _prices_in(self, stretch: Stretch) -> tuple[object, ...]:
         """What tells a stretch from its neighbour: its activity and the prices it can see."""

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from cpo.domain.amounts import Amount, Breakdown, Line, Price, Tax
-from cpo.domain.cost import Cost
+from cpo.domain.cost import Cost, Ended
 from cpo.domain.ledger import Ledger
 from cpo.domain.periods import (
     Activity,
@@ -95,6 +95,7 @@ class LivePrice:
         self._record: Record | None = None
         # What came since: joining long tuples at each reading would cost more than its price.
         self._added: list[Samples] = []
+        self._ended: list[Ended] = []
         self._timeline: Timeline
         self._ledger: Ledger
         self._done = 0
@@ -138,7 +139,7 @@ class LivePrice:
         ledger = self._ledger.copy()
         self._settle(ledger, end)
         known = partial(_joined, record, self._added, len(self._added))
-        return Cost(ledger, end=end, record=known, zone=self._zone)
+        return Cost(ledger, end=end, record=known, zone=self._zone, ended=self._ended)
 
     def _start(self, record: Record) -> None:
         self._timeline = Timeline(self._plan, self._zone, record)
