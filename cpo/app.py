@@ -10,7 +10,7 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -34,6 +34,7 @@ from cpo.nodes import Nodes, node_hooks
 from cpo.ocpi.assembly import PartnerSide, partner_side
 from cpo.ocpi.guard import UrlGuard
 from cpo.ocpp.adapter import authorities_of, ocpp_server
+from cpo.ocpp.limits import RefusedAttempts
 from cpo.ocpp.quirk_profiles import quirk_profiles
 from cpo.ocpp.relay import Relay, contracts_of
 from cpo.ocpp.server import settle_memory
@@ -172,6 +173,7 @@ class App:
         self._stack = AsyncExitStack()
         self._ready = False
         self.listening: dict[str, str] = {}
+        self._refused = RefusedAttempts()
         self._files_url = ""
         self.operator_key: str | None = None
         self._context: ssl.SSLContext | None = None
@@ -425,6 +427,7 @@ class App:
                 versions_url=lambda: side.versions_url,
                 readiness=lambda: self._readiness(store),
                 condition=node.condition if node else dict,
+                refused=lambda: [asdict(one) for one in self._refused.all()],
                 now=now,
             ),
             parts.metrics,
@@ -467,6 +470,7 @@ class App:
             vat_numbers=VatNumbers(relay, _vat_rules(settings)),
         )
         stack.push_async_callback(notes.close)
+        self._refused = server.refused
         port = await server.start()
         stack.push_async_callback(server.stop)
         scheme = "ws" if settings.ocpp.tls.certificate is None else "wss"

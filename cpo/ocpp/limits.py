@@ -1,6 +1,9 @@
 """Counting what strangers and stations may do: token buckets that forget."""
 
+from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 
 class Bucket:
@@ -124,3 +127,47 @@ class Buckets:
             del self._buckets[key]
         while len(self._buckets) >= self._capacity:
             del self._buckets[next(iter(self._buckets))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Attempts of one identity from one address that were refused; `path` as it was asked for."""
+
+    identity: str
+    path: str
+    address: str
+    reason: str
+    count: int
+    first: datetime
+    last: datetime
+
+
+class RefusedAttempts:
+    """The newest refused connections, for whoever looks for a charger that does not get in (TR-06).
+
+    In memory and bounded: strangers can write nothing.
+    """
+
+    def __init__(self, *, most: int = 1_000) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[str, str], Refused] = OrderedDict()
+
+    def add(self, identity: str, path: str, address: str, reason: str, *, at: datetime) -> None:
+        """Note an attempt."""
+        key = (identity, address)
+        known = self._kept.pop(key, None)
+        self._kept[key] = Refused(
+            identity=identity,
+            path=path[:200],
+            address=address,
+            reason=reason,
+            count=known.count + 1 if known is not None else 1,
+            first=known.first if known is not None else at,
+            last=at,
+        )
+        if len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+
+    def all(self) -> list[Refused]:
+        """Return them, the newest first."""
+        return list(reversed(self._kept.values()))

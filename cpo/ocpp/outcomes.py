@@ -24,6 +24,7 @@ KEPT: Final = frozenset(_JOBS) | {
     "GetInstalledCertificateIds",
     "InstallCertificate",
     "DeleteCertificate",
+    "CustomerInformation",
     "SetVariableMonitoring",
     "ClearVariableMonitoring",
     "SetChargingProfile",
@@ -142,6 +143,10 @@ async def keep(
             )
     elif action in ("GetVariables", "SetVariables"):
         await _keep_attributes(equipment, work, station, action, request, answer)
+    elif action == "CustomerInformation":
+        if request["clear"] and answer.get("status") == "Accepted":
+            # What it told us of customers goes with what it forgets (N10).
+            await equipment.forget(work, station, "customer-information")
     elif action in ("InstallCertificate", "DeleteCertificate"):
         if answer.get("status") == "Accepted":
             await _keep_installed(equipment, work, station, action, request)

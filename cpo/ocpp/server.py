@@ -11,6 +11,7 @@ import resource
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
@@ -28,7 +29,7 @@ from cpo.ocpp.credentials import (
     basic_password,
     identity_from_path,
 )
-from cpo.ocpp.limits import Buckets, Turnstile
+from cpo.ocpp.limits import Buckets, RefusedAttempts, Turnstile
 from cpo.ocpp.session import Handler, Session, SessionLimits
 from cpo.ocpp.tls import certificate_names, certificate_serial
 from cpo.ocpp.transport import (
@@ -119,6 +120,7 @@ class OcppServer:
         self._sockets: dict[Session, StationSocket] = {}
         self._servers: list[Server] = []
         self._draining = False
+        self.refused = RefusedAttempts()
         self._keepalive: asyncio.Task[None] | None = None
         self._cap = settings.max_connections or _connection_cap()
         self._doorman = Doorman(self._too_busy, patience=settings.handshake_timeout)
@@ -225,9 +227,10 @@ class OcppServer:
             # Browsers send it; charge points do not (S27).
             return self._refuse(socket, HTTPStatus.FORBIDDEN, "origin")
         identity = identity_from_path(request.path, self.settings.path)
-        if identity is None:
-            return self._refuse(socket, HTTPStatus.NOT_FOUND, "path")
         address = peer_address(socket)
+        if identity is None:
+            self._remember("", request, address, "path")
+            return self._refuse(socket, HTTPStatus.NOT_FOUND, "path")
         known = self._directory.find(identity)
         if known is None and self.settings.unknown_stations == "register":
             await self._directory.fresh()
@@ -249,6 +252,8 @@ class OcppServer:
                     retry_after=self._failures.wait(address, identity),
                 )
             log.info("ocpp.login_refused", station=identity, address=address)
+            reason = "unknown identity" if known is None else "wrong or no credentials"
+            self._remember(identity, request, address, reason)
             status = HTTPStatus.UNAUTHORIZED
             if known is None:
                 status = HTTPStatus(self.settings.unknown_identity_status)
@@ -264,6 +269,11 @@ class OcppServer:
         if known is not None and not known.compression:
             socket.protocol.available_extensions = None
         return None
+
+    def _remember(self, identity: str, request: Request, address: str, reason: str) -> None:
+        # A path may hold anything that HTTP lets through.
+        path = request.path.encode("ascii", "backslashreplace").decode()
+        self.refused.add(identity, path, address, reason, at=datetime.now(UTC))
 
     def _too_busy(self, target: str) -> int | None:
         """Return after how many seconds a charge point is to come back, None to let it in."""
@@ -356,7 +366,7 @@ class OcppServer:
         self._count("accepted")
         session = Session(known.identity, frames.RULES[version], socket, self.settings.limits)
         session.handler = handler = self._handlers(session, known)
-        self._take_over(session)
+        self._take_over(session, peer_address(socket))
         self._sockets[session] = socket
         socket.receiver = session
         try:
@@ -370,7 +380,7 @@ class OcppServer:
             socket.receiver = None
             handler.disconnected()
 
-    def _take_over(self, session: Session) -> None:
+    def _take_over(self, session: Session, address: str) -> None:
         older = self._sessions.get(session.identity)
         self._sessions[session.identity] = session
         if older is None:
@@ -380,7 +390,8 @@ class OcppServer:
         log.warning(
             "ocpp.connection_superseded",
             station=session.identity,
-            address=peer_address(old_socket) if old_socket is not None else "",
+            address=address,
+            before=peer_address(old_socket) if old_socket is not None else "",
             alarm=not self._takeovers.take(session.identity),
         )
         older.supersede()

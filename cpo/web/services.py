@@ -32,7 +32,8 @@ class OperatorServices:
     `parties` are (country_code, party_id) of the parties we are.
     `hash_password` turns a station's identity and password into what is stored.
     `versions_url` returns where partners start; `readiness` returns a reason for each part that
-    is not ready, nothing when all are; `condition` what else is worth knowing of its state.
+    is not ready, nothing when all are; `condition` what else is worth knowing of its state;
+    `refused` the connections of stations that were refused last.
     """
 
     store: Store
@@ -61,3 +62,4 @@ class OperatorServices:
     readiness: Callable[[], Awaitable[Sequence[str]]]
     now: Now
     condition: Callable[[], Mapping[str, object]] = dict
+    refused: Callable[[], Sequence[Mapping[str, object]]] = tuple

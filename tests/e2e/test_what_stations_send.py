@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from raw_charger import CHARGERS
 from running import Cpo, location, password
 from waiting import until
+from websockets.exceptions import InvalidStatus
 
 from cpo.ocpp import validation
 from cpo.ocpp.adapter import DIALECTS
@@ -698,6 +699,19 @@ TABLE = {
     "2.1": ALL | FROM_201 | FROM_21,
 }
 ROWS = [(version, action) for version, rows in TABLE.items() for action in sorted(rows)]
+
+
+async def test_tr06_who_was_refused_is_listed_for_the_operator(world):
+    """With the raw path, as it was asked for."""
+    cpo, _ = world
+    stranger = CHARGERS["1.6"](cpo.ocpp_url, "stranger", "no-password-of-mine")
+    with pytest.raises(InvalidStatus):
+        await stranger.__aenter__()
+    _, answer = await cpo.api("GET", "/refused-connections")
+
+    (entry,) = [one for one in answer["items"] if one["identity"] == "stranger"]
+    assert (entry["path"], entry["reason"]) == ("/ocpp/stranger", "unknown identity")
+    assert (entry["address"], entry["count"]) == ("127.0.0.1", 1)
 
 
 async def test_the_table_has_every_message_that_stations_send():

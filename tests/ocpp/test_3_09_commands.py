@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cpo.domain.command import CommandKind, Outcome, StationCommand
-from cpo.errors import NotFound
+from cpo.errors import CpoError, NotFound
 from cpo.services.commands import Request
 
 
@@ -111,6 +111,21 @@ async def test_cm06_a_long_token_is_told_by_its_alias_and_recognised(backend, bo
     assert books.transactions[0].token.uid == token.uid
 
 
+async def test_cm07_a_remote_start_always_names_the_connector(backend):
+    """So no charger can refuse one for want of it; the EVSE is always chosen before."""
+    charger = await backend.charger("1.6")
+    charger.answers["RemoteStartTransaction"] = lambda payload: {
+        "status": "Accepted" if payload.get("connectorId") else "Rejected"
+    }
+
+    done = await start(backend)
+
+    assert done.outcome is Outcome.ACCEPTED
+    assert charger.asked[-1] == ("RemoteStartTransaction", {"idTag": "TAG", "connectorId": 1})
+    with pytest.raises(CpoError):
+        await run(backend, kind=CommandKind.START_SESSION, station="CP1")
+
+
 async def test_cm08_a_remote_stop_names_the_stations_own_id(backend, charge, books):
     await charge.start()
     done = await run(backend, kind=CommandKind.STOP_SESSION, session_id=books.only_session.id)
@@ -154,6 +169,25 @@ async def test_cm12_reset(backend, version, given, sent):
     assert charger.asked[-1] == ("Reset", sent)
 
 
+async def test_cm12_a_reset_ends_the_transaction_and_the_boot_brings_it_back(
+    backend, charge, books
+):
+    await charge.start()
+    done = await run(
+        backend, kind=CommandKind.RESET, station="CP1", parameters={"type": "Immediate"}
+    )
+    await charge.stop(reason="HardReset")
+    await charge.charger.close()
+    await backend.until(lambda: backend.stations.link("CP1") is None)
+    await backend.charger("1.6")
+
+    assert done.outcome is Outcome.ACCEPTED
+    assert books.transactions[0].stopped_reason == "HardReset"
+    assert books.only_session.status == "COMPLETED"
+    assert books.only_cdr.energy_wh == 2000
+    assert backend.stations.link("CP1") is not None
+
+
 @pytest.mark.parametrize(
     ("version", "word", "outcome"),
     [
@@ -176,7 +210,22 @@ async def test_cm13_unlock(backend, version, word, outcome):
 
 
 async def test_cm14_a_scheduled_change_of_availability_is_its_own_outcome(backend, version):
+    """The EVSE stays as it is until its status comes."""
     charger = await backend.charger(version)
+
+    async def tell(word):
+        if version == "1.6":
+            fields = {"connectorId": 1, "errorCode": "NoError", "status": word}
+        else:
+            fields = {"evseId": 1, "connectorId": 1, "connectorStatus": word}
+            fields["timestamp"] = backend.at()
+        await charger.call("StatusNotification", **fields)
+
+    def shown():
+        (status,) = {str(s.status) for s in backend.memory.sites.statuses.values()}
+        return status
+
+    await tell("Available")
     charger.answers["ChangeAvailability"] = {"status": "Scheduled"}
 
     done = await run(
@@ -187,6 +236,9 @@ async def test_cm14_a_scheduled_change_of_availability_is_its_own_outcome(backen
     )
 
     assert done.outcome is Outcome.SCHEDULED
+    assert shown() == "AVAILABLE"
+    await tell("Unavailable")
+    assert shown() == "INOPERATIVE"
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,23 @@ async def test_fw11_customer_information_is_joined(backend):
     assert kept(backend, "customer-information")["4"]["items"] == ["one", "two"]
 
 
+async def test_fw11_what_is_cleared_at_the_station_is_forgotten_here_too(backend):
+    """N10: the next report is what is left."""
+    charger = await backend.charger("2.0.1")
+    told = {"data": "Jane Doe", "seqNo": 0, "generatedAt": AT, "requestId": 4}
+    await charger.call("NotifyCustomerInformation", **told)
+    asked = {"requestId": 5, "report": False, "clear": True, "customerIdentifier": "Jane"}
+    link = backend.stations.link("CP1")
+    charger.answers["CustomerInformation"] = {"status": "Rejected"}
+    await link.call("CustomerInformation", asked)
+    assert "4" in kept(backend, "customer-information")
+
+    charger.answers["CustomerInformation"] = {"status": "Accepted"}
+    await link.call("CustomerInformation", asked)
+
+    assert kept(backend, "customer-information") == {}
+
+
 async def test_external_charging_limits_come_and_go(backend):
     charger = await backend.charger("2.0.1")
     await charger.call(

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from cpo.domain.command import CommandKind, Outcome, StationCommand
@@ -132,9 +133,13 @@ async def test_tr25_q6_a_half_open_line_does_not_lock_its_station_out(backend):
 
 
 async def test_sec06_a_takeover_from_elsewhere_is_counted(backend):
+    """And told with both addresses; an alarm when it goes on and on (TR-24)."""
     await backend.charger("1.6")
-    await backend.charger("1.6")
+    with capture_logs() as logs:
+        await backend.charger("1.6")
 
+    (told,) = [line for line in logs if line["event"] == "ocpp.connection_superseded"]
+    assert (told["address"], told["before"], told["alarm"]) == ("127.0.0.1", "127.0.0.1", False)
     assert backend.metrics.ocpp_handshakes.value("replaced") == 1
 
 

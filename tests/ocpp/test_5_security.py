@@ -117,6 +117,16 @@ async def test_sec16_old_versions_of_tls_are_refused(secure, pki, version):
         await enter(secure, pki.client(maximum=version))
 
 
+def test_sec16_neither_compression_nor_renegotiation_nor_weak_suites_are_offered(pki):
+    context = server_context(pki.files)
+
+    assert context.options & ssl.OP_NO_COMPRESSION
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    offered = {suite["name"] for suite in context.get_ciphers()}
+    assert not [name for name in offered if "RC4" in name or "CBC" in name or "3DES" in name]
+
+
 async def test_a03_profile_3_is_a_certificate_of_ones_own_name(secure, pki):
     await secure.register("CP1", security_profile=3)
     socket = await enter(secure, pki.client(name="CP1"), user=None)

@@ -58,6 +58,17 @@ async def revoke(call: Call) -> Answer:
     return {"station": identity, "revoked": gone}
 
 
+async def refused(call: Call) -> Answer:
+    """Return the connections that were refused last, at this node, newest first."""
+    limit = call.limit()
+    found = call.services.refused()
+    start = int(cursor) if (cursor := call.cursor() or "0").isdecimal() else 0
+    return {
+        "items": list(found[start : start + limit]),
+        "next_cursor": str(start + limit) if len(found) > start + limit else None,
+    }
+
+
 async def revocation_list(call: Call) -> Answer:
     """Return the revocation list of one of our authorities."""
     use = call.query.get("use", FOR_US)
@@ -163,6 +174,17 @@ ROUTES: tuple[Route, ...] = (
         body=RevokeBody,
         answer=_REVOKED,
         errors=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/refused-connections",
+        handler=refused,
+        scope="read",
+        tag="security",
+        summary="Show who was refused at the stations' port since the start: identity, path, "
+        "address, reason, count",
+        answer=_ITEMS,
+        parameters=PAGING,
     ),
     Route(
         method="GET",

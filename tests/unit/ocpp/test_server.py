@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +17,7 @@ from cpo.domain.values import replace
 from cpo.ocpp import frames
 from cpo.ocpp.credentials import StationCredentials
 from cpo.ocpp.frames import Fault
-from cpo.ocpp.limits import Turnstile
+from cpo.ocpp.limits import RefusedAttempts, Turnstile
 from cpo.ocpp.server import OcppServer, OcppServerSettings
 from cpo.ocpp.session import Inbound, Session, SessionLimits
 
@@ -233,6 +234,57 @@ async def test_tr06_the_status_for_unknown_identities_is_a_setting(open_door: Do
     door = await open_door(unknown_identity_status=404)
 
     assert (await door.refusal("/ocpp/NOBODY", user="NOBODY")).response.status_code == 404
+
+
+async def test_tr06_q3_refused_attempts_are_counted_and_listed(open_door: DoorMaker) -> None:
+    """For onboarding, with the raw path; nothing is kept of strangers on disk."""
+    door = await open_door()
+    for _ in range(2):
+        await door.refusal("/ocpp/NOBODY?x=1", user="NOBODY")
+    await door.refusal(password="x" * 16)
+    await door.refusal("/ocpp/%00")
+
+    seen = [(r.identity, r.path, r.reason, r.count) for r in door.server.refused.all()]
+
+    assert seen == [
+        ("", "/ocpp/%00", "path", 1),
+        ("CP1", "/ocpp/CP1", "wrong or no credentials", 1),
+        ("NOBODY", "/ocpp/NOBODY?x=1", "unknown identity", 2),
+    ]
+    assert {r.address for r in door.server.refused.all()} == {"127.0.0.1"}
+    assert door.directory.registered == []
+
+
+async def test_tr06_the_list_of_refused_attempts_is_bounded() -> None:
+    refused = RefusedAttempts(most=10)
+    for number in range(100):
+        at = datetime(2026, 6, 1, tzinfo=UTC)
+        refused.add(f"CP{number}", "/" * 5000, "127.0.0.1", "unknown identity", at=at)
+
+    assert [r.identity for r in refused.all()] == [f"CP{n}" for n in range(99, 89, -1)]
+    assert all(len(r.path) == 200 for r in refused.all())
+
+
+async def test_sec24_headers_of_proxies_prove_nothing(open_door: DoorMaker) -> None:
+    """Neither an address nor a certificate is taken on the word of a header."""
+    door = await open_door()
+    door.directory.add("CP3", security_profile=3)
+    claims = {
+        "X-Forwarded-For": "192.0.2.1",
+        "X-Forwarded-Proto": "https",
+        "X-SSL-Client-S-DN": "CN=CP3",
+        "X-Client-Cert": "CN=CP3",
+        "Forwarded": "for=192.0.2.1;proto=https",
+    }
+
+    refusal = await door.refusal("/ocpp/CP3", user="CP3", headers=claims)
+    for number in range(20):
+        claims["X-Forwarded-For"] = f"192.0.2.{number}"
+        last = await door.refusal(password="x" * 16, headers=claims)
+
+    assert refusal.response.status_code == 401
+    assert last.response.status_code == 429
+    assert {r.address for r in door.server.refused.all()} == {"127.0.0.1"}
 
 
 async def test_tr07_unknown_stations_may_be_registered(open_door: DoorMaker) -> None:
