@@ -167,7 +167,8 @@ def parse(text: str, rules: FrameRules) -> Frame:
     again = _encode(message)
     repeated = again != text.encode() and text.count(":") != again.count(b":")
     deep = text.count("{") + text.count("[") > MAX_DEPTH
-    if repeated or deep or "\\u0000" in text:
+    # Hardly any frame has a backslash, and to look for one character is ten times as quick.
+    if repeated or deep or ("\\" in text and "\\u0000" in text):
         try:
             _check_guards(text, message, repeated=repeated, deep=deep)
         except _Unacceptable as reason:
