@@ -369,7 +369,9 @@ class StationConnection:
         if action not in self._dialect.before_boot and not intake.accepts(self.identity):
             raise CallFault("SecurityError", "not accepted yet")
         work = Work()
-        arrival = Arrival(self.identity, action, call.payload, call.text, call.received_at, work)
+        arrival = Arrival(
+            self.identity, action, call.take_payload(), call.text, call.received_at, work
+        )
         async with self._lock:
             if self._shared:
                 await self._take_charge()
@@ -377,6 +379,7 @@ class StationConnection:
             if call.wants_answer and not route.gives(payload):
                 validation.check(self.version, action, payload, response=True)
             answer = frames.result_text(call.message_id, payload)
+            del arrival, payload  # See take_payload.
             frame = self._frame(call, answer, deviations)
             if not work.ops and not work.callbacks:
                 self._services.notes.add(frame)

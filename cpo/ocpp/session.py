@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 import structlog
@@ -29,6 +29,7 @@ CLOSE_RESTART: Final = 1012
 _READ_AHEAD: Final = 16
 """Calls waiting for the handler; from here on the socket is not read."""
 _CACHED_ANSWERS: Final = 8
+_CALL_HEAD: Final = f"[{frames.CALL},"
 _EXPIRED_CALLS: Final = 16
 
 
@@ -41,7 +42,7 @@ class CallFault(Exception):
         self.description = description
 
 
-class Inbound(msgspec.Struct, frozen=True, gc=False):
+class Inbound(msgspec.Struct, gc=False):
     """A call of the station, as its handler gets it."""
 
     message_id: str | int
@@ -51,6 +52,15 @@ class Inbound(msgspec.Struct, frozen=True, gc=False):
     received_at: datetime
     wants_answer: bool
     deviation: str | None
+
+    def take_payload(self) -> dict[str, Any]:
+        """Return the payload and let go of it.
+
+        A handler that waits for a commit should not hold it meanwhile: hundreds do, and what the
+        next call is read into is then memory that the processor's cache has lost.
+        """
+        payload, self.payload = self.payload, {}
+        return payload
 
 
 class Handler(Protocol):
@@ -177,7 +187,8 @@ class Session:
         self.superseded = False
         self._loop = asyncio.get_running_loop()
         self.last_heard = self._loop.time()
-        self._inbox: list[tuple[Call, str]] = []
+        # A text alone is a call that is read when its turn comes.
+        self._inbox: list[tuple[Call, str] | str] = []
         self._wakeup: asyncio.Future[None] | None = None
         self._paused = False
         self._closed = False
@@ -196,7 +207,16 @@ class Session:
     def text_received(self, text: str) -> None:
         """Take a text frame: sorts it, runs no business code, never raises."""
         self.last_heard = self._loop.time()
-        frame = frames.parse(text, self.rules)
+        wakeup = self._wakeup
+        if wakeup is not None and not self._inbox and text.startswith(_CALL_HEAD):
+            # Nothing is before it: it is read where it is handled, while it is in the cache.
+            self._inbox.append(text)
+            if not wakeup.done():
+                wakeup.set_result(None)
+            return
+        self._sort(frames.parse(text, self.rules), text)
+
+    def _sort(self, frame: frames.Frame, text: str) -> None:
         if type(frame) is Call:
             self._faults = 0
             self._inbox.append((frame, text))
@@ -263,13 +283,37 @@ class Session:
                 await self._wakeup
                 self._wakeup = None
                 continue
-            call, text = inbox.pop(0)
+            entry = inbox.pop(0)
             if self._paused and len(inbox) < _READ_AHEAD // 2:
                 self._paused = False
                 self.socket.resume()
             if self.limits.messages_per_second:
                 await self._take_token()
-            await self._answer(call, text)
+            call = self._read(entry)
+            del entry
+            if call is not None:
+                await self._answer(call)
+
+    def _read(self, entry: tuple[Call, str] | str) -> Inbound | None:
+        """Make what a handler gets of what came in; None for what was no call after all."""
+        if type(entry) is str:
+            frame = frames.parse(entry, self.rules)
+            if type(frame) is not Call:
+                self._sort(frame, entry)
+                return None
+            self._faults = 0
+            call, text = frame, entry
+        else:
+            call, text = cast("tuple[Call, str]", entry)
+        return Inbound(
+            call.message_id,
+            call.action,
+            call.payload,
+            text,
+            self.clock(),
+            call.wants_answer,
+            call.deviation,
+        )
 
     async def _take_token(self) -> None:
         now = self._loop.time()
@@ -282,25 +326,15 @@ class Session:
         if self._tokens < 0:
             await asyncio.sleep(-self._tokens / rate)
 
-    async def _answer(self, call: Call, text: str) -> None:
+    async def _answer(self, call: Inbound) -> None:
         known = self._answered.get(call.message_id)
-        fingerprint = hash(text)
+        fingerprint = hash(call.text)
         if known is not None and known[0] == fingerprint:
             # The same frame again on one connection: same answer, no second effect (RP-16).
             self.socket.send(known[1])
             return
         try:
-            answer = await self.handler.handle(
-                Inbound(
-                    call.message_id,
-                    call.action,
-                    call.payload,
-                    text,
-                    self.clock(),
-                    call.wants_answer,
-                    call.deviation,
-                )
-            )
+            answer = await self.handler.handle(call)
         except CallFault as fault:
             answer = frames.error_text(call.message_id, fault.code, fault.description)
         except StoreUnavailable as error:
@@ -320,7 +354,7 @@ class Session:
         if self._send(call, answer):
             await self.socket.drained()
 
-    def _send(self, call: Call, answer: str) -> bool:
+    def _send(self, call: Inbound, answer: str) -> bool:
         return call.wants_answer and self.socket.send(answer)
 
     # --- calls to the station ------------------------------------------------------------------
