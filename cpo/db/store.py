@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import structlog
@@ -152,6 +152,7 @@ class SqlStore:
         self.address = address
         self.newsroom = Newsroom(reads, seal, self._transactions)
         self._shared = shared
+        self._alone = frozenset() if shared else _ALONE
         self._told: Callable[[datetime], None] | None = None
         self._fresh: Callable[[], Awaitable[None]] | None = None
         self._reads = reads
@@ -187,10 +188,11 @@ class SqlStore:
         """
         ops: list[Op] = []
         callbacks: Sequence[Callable[[datetime], object]] = work.callbacks
-        also = _Also()
+        also: _Also | None = None
         for verb, value in work.ops:
             mapping = self._mappings.get(type(value))
             if mapping is None:
+                also = also or _Also()
                 self._special(verb, value, ops, also)
                 continue
             if verb == "delete":
@@ -201,23 +203,22 @@ class SqlStore:
             if write is None:
                 msg = f"{type(value).__name__} cannot be {verb}"
                 raise TypeError(msg)
-            if type(value) is Transaction and verb == "put":
-                write = self._shortest(row, also)
             ops.append((write, row))
-            if type(value) not in _ALONE or self._shared:
+            if type(value) not in self._alone:
+                also = also or _Also()
                 self._follow(verb, value, ops, also)
-        if also.snapshots or also.stored:
-            callbacks = [*callbacks, lambda _: self._remember(also)]
         marks = [(mark.partner_id, mark.kind.value, mark.object_id) for mark in work.marks]
-        if self._shared:
+        if also is not None:
+            if also.snapshots or also.stored:
+                callbacks = [*callbacks, partial(self._remember, also)]
             ops += [(rows.CHANGED, (*changed, None)) for changed in also.news]
-            if self._told is not None and (also.news or marks):
-                callbacks = [*callbacks, self._told]
+        if self._told is not None and (marks or (also is not None and also.news)):
+            callbacks = [*callbacks, self._told]
         try:
             return await self._writer.submit(Unit(ops, marks, callbacks))
         except CpoError:
             # It may have been kept all the same: what is stored is not known any more.
-            for id_ in also.stored:
+            for id_ in also.stored if also is not None else ():
                 self._stored.pop(id_, None)
             raise
 
@@ -254,6 +255,9 @@ class SqlStore:
         if kind is EvseState:
             ops.append((rows.TOUCH_LOCATION, (None, value.location_id)))
         elif kind in (Transaction, Session) and verb != "delete":
+            if kind is Transaction and verb == "put":
+                row = ops[-1][1]
+                ops[-1] = (self._shortest(row, also), row)
             self._snapshot(value, ops, also.snapshots)
 
     def on_news(
@@ -315,7 +319,7 @@ class SqlStore:
         if ended or value.id not in snapshots:
             snapshots[value.id] = (snapshot, ended)
 
-    def _remember(self, also: "_Also") -> None:
+    def _remember(self, also: "_Also", _: datetime) -> None:
         """Note what need not be written again while a transaction is open."""
         for id_, (snapshot, ended) in also.snapshots.items():
             if ended:

@@ -7,10 +7,10 @@ works, the next batch gathers by itself, so full durability costs no throughput.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from cpo.db.statements import Compiler, Prepared, Row, Write
@@ -62,15 +62,14 @@ class Line(Protocol):
         ...
 
 
-@dataclass(eq=False, slots=True)
-class Unit:
+class Unit(msgspec.Struct, eq=False):
     """What belongs together: kept whole or not at all.
 
     `marks` are (partner, kind, object); `committed` gets the stamp once the unit is on disk.
     """
 
     ops: list[Op]
-    marks: list[tuple[str, str, str]] = field(default_factory=list)
+    marks: list[tuple[str, str, str]] = []
     callbacks: Sequence[Callable[[datetime], object]] = ()
     committed: asyncio.Future[datetime] | None = None
 

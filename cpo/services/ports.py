@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
+import msgspec
+
 from cpo.domain.command import Command, Reply, StationCommand
 from cpo.domain.events import Sample
 from cpo.domain.partner import Partner
@@ -157,8 +159,7 @@ class OperatorKey:
     created_at: datetime
 
 
-@dataclass(slots=True)
-class Work:
+class Work(msgspec.Struct):
     """What one unit of work writes, in order; kept whole or not at all.
 
     `put` inserts or replaces by the object's key, `add` inserts and fails the unit with Conflict
@@ -166,9 +167,9 @@ class Work:
     order, with the commit's stamp: that is where memory learns what the disk knows.
     """
 
-    ops: list[tuple[str, Any]] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    callbacks: list[Callable[[datetime], object]] = field(default_factory=list)
+    ops: list[tuple[str, Any]] = []
+    marks: list[Mark] = []
+    callbacks: list[Callable[[datetime], object]] = []
 
     def put(self, row: object) -> None:
         """Insert or replace an object."""
