@@ -70,8 +70,12 @@ async def fill_cdrs(url: str, count: int) -> None:
         PartnerStatus,
         PartyRole,
     )
+    from cpo.services.cdr_chain import SHELF  # noqa: PLC0415 - after the path to it is set
     from cpo.services.partners import fingerprint  # noqa: PLC0415 - after the path to it is set
-    from cpo.services.ports import Work  # noqa: PLC0415 - after the path to it is set
+    from cpo.services.ports import (  # noqa: PLC0415 - after the path to it is set
+        StationDocument,
+        Work,
+    )
 
     store = await open_store(url, vault_key=b"k" * 32)
     work = Work()
@@ -96,6 +100,15 @@ async def fill_cdrs(url: str, count: int) -> None:
             work.put(replace(sample, id=f"cdr-{n:09d}", session_id=f"session-{n:09d}"))
             works.append(store.commit(work))
         await asyncio.gather(*works)
+    # A server that wrote them would have sealed them as they came. To do that to a million takes
+    # minutes, so only the end of the chain is put where that server would have left it.
+    newest = await store.page("cdrs", limit=1, newest_first=True)
+    [(cdr, stamp)] = newest.items
+    party = f"{cdr.country_code}/{cdr.party_id}"
+    end = {"length": newest.total, "digest": "", "since": stamp.isoformat()}
+    work = Work()
+    work.put(StationDocument(SHELF, "head", party, end, datetime.now(UTC)))
+    await store.commit(work)
     await store.close()
 
 

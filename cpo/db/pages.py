@@ -31,7 +31,7 @@ from cpo.db.statements import Write, upsert
 from cpo.db.swift import Swift
 from cpo.db.tables import metadata
 from cpo.errors import Invalid
-from cpo.services.ports import Listed, Page
+from cpo.services.ports import Listed, Page, TextPage
 
 LADDERS_KEPT = 500
 TEXTS = metadata.tables["wire_texts"]
@@ -101,9 +101,9 @@ class Found:
 
 @dataclass(slots=True)
 class Texts:
-    """The texts of a page in its order, and what must be rendered: (id, last_updated, object).
+    """The texts of a page of which some are missing (None), in its order.
 
-    A text that is missing is None.
+    `missing` is what must be rendered: (id, last_updated, object).
     """
 
     ids: Sequence[str]
@@ -123,6 +123,17 @@ class _Form(NamedTuple):
     after: bool
     skipped: bool
     backwards: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to get to a page: its statements' form and parameters; `beyond` the list's end."""
+
+    order: Order
+    form: _Form
+    values: dict[str, Any]
+    total: int
+    beyond: bool
 
 
 class Pages:
@@ -153,19 +164,19 @@ class Pages:
 
         return read
 
-    def texts(self, query: Query, form: str) -> Callable[[Connection], Texts]:
+    def texts(self, query: Query, form: str) -> Callable[[Connection], TextPage | Texts]:
         """Return what reads a page of stored texts, and the objects that have none yet."""
         shape = _shape(query)
         if shape.key != ("id",):
             raise Invalid("kind", f"{query.kind!r} has no texts")
 
-        def read(connection: Connection) -> Texts:
-            if connection.dialect.name == "sqlite":
-                found = self._found(connection, query, shape, texts_of=form)
-                texts = [key[2] for key in found.keys]
-            else:
-                found = self._found(connection, query, shape)
-                texts = self._texts(connection, query, form, found.keys)
+        def read(connection: Connection) -> TextPage | Texts:
+            if connection.dialect.name == "sqlite" and query.limit > 0:
+                page = self._joined(connection, query, shape, form)
+                if page is not None:
+                    return page
+            found = self._found(connection, query, shape)
+            texts = self._texts(connection, query, form, found.keys)
             ids = [key[1] for key in found.keys]
             missing = [(id_,) for id_, text in zip(ids, texts, strict=True) if text is None]
             objects = self._rows(connection, shape, missing) if missing else {}
@@ -175,6 +186,31 @@ class Pages:
             return Texts(ids, texts, fresh, found.total, found.cursor)
 
         return read
+
+    def _joined(
+        self, connection: Connection, query: Query, shape: Shape, text_form: str
+    ) -> TextPage | None:
+        """Read a page of texts as one text; None where one of them is missing.
+
+        One row instead of one for each text: between two rows the driver lets go of the
+        interpreter and must wait for it again, which cost more than the reading.
+        """
+        plan = self._plan(connection, query, shape)
+        if plan.beyond:
+            return TextPage(b"", 0, plan.total, None)
+        values = plan.values | {
+            "limit": query.limit,
+            "last": plan.values["skipped"] + query.limit - 1,
+            "text_kind": query.kind,
+            "text_form": text_form,
+        }
+        statement = self._built(("joined", plan.form), lambda: _joined_texts(plan))
+        count, present, joined, ends = self._swift.rows(connection, statement, values)[0]
+        if present < count:
+            return None
+        last = msgspec.json.decode(ends)
+        cursor = _closed(instant(last[0][0]), last[0][1:]) if len(last) > 1 else None
+        return TextPage(joined or b"", count, plan.total, cursor)
 
     def _texts(
         self, connection: Connection, query: Query, form: str, keys: Sequence[Any]
@@ -209,10 +245,22 @@ class Pages:
                 found[key] = row
         return found
 
-    def _found(
-        self, connection: Connection, query: Query, shape: Shape, *, texts_of: str | None = None
-    ) -> Found:
-        """Find the keys of a page; with `texts_of`, on SQLite, each with its text of that form."""
+    def _found(self, connection: Connection, query: Query, shape: Shape) -> Found:
+        """Find the keys of a page."""
+        plan = self._plan(connection, query, shape)
+        if plan.beyond:
+            return Found([], plan.total, None)
+        statement = self._built(plan.form, lambda: _paged(plan))
+        found = self._swift.rows(connection, statement, plan.values | {"limit": query.limit + 1})
+        page = found[: query.limit]
+        cursor = None
+        if len(found) > query.limit > 0:
+            at, *key = page[-1]
+            cursor = _closed(at, key)
+        return Found(page, plan.total, cursor)
+
+    def _plan(self, connection: Connection, query: Query, shape: Shape) -> _Plan:
+        """Find out how to get to a page, and how many rows the list has."""
         own = _own(query, shape)
         order = self._order(query, shape, own)
         ladder = self._ladder(query, order, own)
@@ -226,11 +274,10 @@ class Pages:
             end = ladder.before(connection, query.date_to)
         total = max(0, end - first)
         skipped, after = query.offset, None
+        beyond = query.cursor is None and query.offset >= total and query.offset > 0
         if query.cursor is not None:
             skipped, after = 0, tuple(_opened(query.cursor, order.columns))
-        elif query.offset >= total and query.offset:
-            return Found([], total, None)
-        elif query.offset and not query.newest_first:
+        elif query.offset and not beyond and not query.newest_first:
             rung, left = ladder.start(first + query.offset)
             # A rung helps that lies between the first row of the query and the page.
             if rung is not None and left <= query.offset:
@@ -250,21 +297,7 @@ class Pages:
             skipped > 0,
             query.newest_first,
         )
-        values |= {"limit": query.limit + 1, "skipped": skipped}
-        if texts_of is None:
-            statement = self._built(form, lambda: self._statement(form, order))
-        else:
-            statement = self._built(
-                ("texts", form), lambda: _with_texts(self._statement(form, order))
-            )
-            values |= {"text_kind": query.kind, "text_form": texts_of}
-        found = self._swift.rows(connection, statement, values)
-        page = found[: query.limit]
-        cursor = None
-        if len(found) > query.limit > 0:
-            at, *key = page[-1][: len(order.columns)]
-            cursor = _closed(at, key)
-        return Found(page, total, cursor)
+        return _Plan(order, form, values | {"skipped": skipped}, total, beyond)
 
     def _built(self, name: Hashable, build: Callable[[], Select[Any]]) -> Select[Any]:
         """Return a statement that is built once: what differs from call to call are parameters."""
@@ -272,23 +305,6 @@ class Pages:
         if known is None:
             known = self._statements[name] = build()
         return known
-
-    def _statement(self, form: _Form, order: Order) -> Select[Any]:
-        """Build the statement that finds the keys of a page."""
-        time = order.columns[0]
-        keys = select(*order.columns).where(*order.conditions)
-        if form.since:
-            keys = keys.where(time >= bindparam("since", type_=time.type))
-        if form.until:
-            keys = keys.where(time < bindparam("until", type_=time.type))
-        if form.after:
-            here, there = tuple_(*order.columns), order.bound("a")
-            keys = keys.where(here < there if form.backwards else here > there)
-        keys = keys.order_by(*_directed(order.columns, form))
-        keys = keys.limit(bindparam("limit", type_=Integer))
-        if form.skipped:
-            keys = keys.offset(bindparam("skipped", type_=Integer))
-        return keys
 
     def _order(self, query: Query, shape: Shape, own: Mapping[str, Any]) -> Order:
         key = (query.kind, "partner_id" in own, "party_id" in own, "held" in own, "listed" in own)
@@ -320,6 +336,29 @@ class Pages:
         return ladder
 
 
+def _keys(plan: _Plan) -> Select[Any]:
+    """Build the statement that finds the keys of a list."""
+    order, form = plan.order, plan.form
+    time = order.columns[0]
+    keys = select(*order.columns).where(*order.conditions)
+    if form.since:
+        keys = keys.where(time >= bindparam("since", type_=time.type))
+    if form.until:
+        keys = keys.where(time < bindparam("until", type_=time.type))
+    if form.after:
+        here, there = tuple_(*order.columns), order.bound("a")
+        keys = keys.where(here < there if form.backwards else here > there)
+    return keys.order_by(*_directed(order.columns, form))
+
+
+def _paged(plan: _Plan) -> Select[Any]:
+    """Build the statement that finds the keys of a page."""
+    keys = _keys(plan).limit(bindparam("limit", type_=Integer))
+    if plan.form.skipped:
+        keys = keys.offset(bindparam("skipped", type_=Integer))
+    return keys
+
+
 def _directed(columns: Sequence[ColumnElement[Any]], form: _Form) -> list[ColumnElement[Any]]:
     return [c.desc() for c in columns] if form.backwards else list(columns)
 
@@ -336,13 +375,17 @@ def among(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[b
     return column == any_(listed_ids)
 
 
-def _with_texts(keys: Select[Any]) -> Select[Any]:
-    """Return a page's keys, each with its text as bytes: it is sent as it is.
+def _joined_texts(plan: _Plan) -> Select[Any]:
+    """Build the statement that reads a page of texts as one, for SQLite.
 
-    SQLite seeks each text as it walks. Other databases would guess how many keys there are, and
-    may read all texts instead.
+    Its row: how many keys, how many texts, the texts with commas between them, and the keys of the
+    last of the page and of the one behind it, where there are such.
+
+    SQLite seeks each text as it walks, and joins them in the order of the walk: a limited query
+    within another keeps its order. Other databases would guess how many keys there are, and may
+    read all texts instead.
     """
-    page = keys.subquery("page")
+    page = _paged(plan).subquery("page")
     at, id_ = page.c
     kept = (
         (TEXTS.c.kind == bindparam("text_kind", type_=TEXTS.c.kind.type))
@@ -350,8 +393,12 @@ def _with_texts(keys: Select[Any]) -> Select[Any]:
         & (TEXTS.c.object_id == id_)
         & (TEXTS.c.object_updated_at == at)
     )
-    body = cast(TEXTS.c.body, LargeBinary)
-    return select(at, id_, body).select_from(page.outerjoin(TEXTS, kept)).order_by(at, id_)
+    last = _keys(plan).limit(2).offset(bindparam("last", type_=Integer)).subquery("last")
+    ends = select(func.json_group_array(func.json_array(*last.c))).scalar_subquery()
+    shown = func.group_concat(func.nullif(TEXTS.c.body, ""), ",")
+    return select(
+        func.count(), func.count(TEXTS.c.body), cast(shown, LargeBinary), ends
+    ).select_from(page.outerjoin(TEXTS, kept))
 
 
 def _texts_of(connection: Connection) -> Select[Any]:

@@ -581,6 +581,8 @@ class SqlStore:
         if self._fresh is not None:
             await self._fresh()
         page = await self._reads.run(self._pages.texts(query, form))
+        if isinstance(page, TextPage):
+            return page
         ops, rendered = [], {}
         for id_, at, value in page.missing:
             text = render(value)
@@ -593,7 +595,8 @@ class SqlStore:
             rendered.get(id_, b"") if text is None else text
             for id_, text in zip(page.ids, page.texts, strict=True)
         ]
-        return TextPage(texts, page.total, page.cursor)
+        joined = b",".join([text for text in texts if text])
+        return TextPage(joined, len(texts), page.total, page.cursor)
 
     # --- tokens --------------------------------------------------------------------------------
 

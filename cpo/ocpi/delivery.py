@@ -242,5 +242,5 @@ class Allowance:
             return self, 0.0
         left = min(self.burst, self.left + (now - self.at) * self.rate)
         if left >= 1:
-            return replace(self, left=left - 1, at=now), 0.0
-        return replace(self, left=left, at=now), (1 - left) / self.rate
+            return Allowance(self.rate, self.burst, left - 1, now), 0.0
+        return Allowance(self.rate, self.burst, left, now), (1 - left) / self.rate

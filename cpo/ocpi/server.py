@@ -5,13 +5,13 @@ and routing, and turns whatever a module does into OCPI's envelope.
 """
 
 import asyncio
-import contextlib
 import math
 import re
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
@@ -75,6 +75,8 @@ class Server:
         self._rate = requests_per_second
         self._limits = limits or Limits()
         self._traffic: dict[str, Traffic] = {}
+        # The dialect of each partner and version, for the partner as it was then.
+        self._spoken: dict[tuple[str, str], tuple[Partner, Dialect]] = {}
         self._listener = Listener(self._handle, self._limits)
         self.public_url = ""
         self.on_seen: list[Callable[[str], None]] = []
@@ -181,49 +183,69 @@ class Server:
             raise Failed(404, Status.CLIENT_ERROR, "there is nothing at this address")
         caller, token = self._authenticate(request)
         label.partner = caller.partner.id
-        async with self._admitted(caller.partner.id):
-            partner = await self._partners.seen(caller)
-            for listener in self.on_seen:
-                listener(partner.id)
-            if segments[1] == "versions" and len(segments) == 2:
-                label.module = "versions"
-                _only_get(request.method)
-                return self._versions(partner)
-            dialect = self._dialect(partner, segments[1])
-            label.version = dialect.version
-            if len(segments) == 2:
-                label.module = "versions"
-                _only_get(request.method)
-                return self._details(dialect)
-            module = self._module(dialect, segments[2])
-            label.module = module.identifier
-            if caller.registering and module.identifier != "credentials":
-                raise Failed(401, Status.CLIENT_ERROR, "this token is for registration only")
-            if not caller.registering and partner.status is PartnerStatus.DISCONNECTED:
-                raise Failed(401, Status.CLIENT_ERROR, "not registered")
-            method = "GET" if request.method == "HEAD" else request.method
-            route = find(module.routes, method, len(segments) - 3)
-            us, them = None, None
-            if module.identifier not in UNROUTED:
-                us, them = self._route(request, partner, headers)
-            pairs = parse_qsl(raw_query, keep_blank_values=True)
-            call = Call(
-                method=method,
-                segments=segments[3:],
-                query=dict(reversed(pairs)),
-                raw_query=raw_query,
-                body=await self._body(request),
-                partner=partner,
-                token=token,
-                registering=caller.registering,
-                dialect=dialect,
-                now=self._now(),
-                url=self.module_url(dialect.version, module.identifier),
-                correlation_id=headers["X-Correlation-ID"],
-                us=us,
-                them=them,
-            )
-            return await route(call)
+        traffic = self._admitted(caller.partner.id)
+        traffic.waiting += 1
+        try:
+            async with traffic.gate:
+                return await self._routed(
+                    request, headers, label, caller, token, _Address(segments, raw_query)
+                )
+        finally:
+            traffic.waiting -= 1
+
+    async def _routed(
+        self,
+        request: web.BaseRequest,
+        headers: dict[str, str],
+        label: "_Label",
+        caller: Caller,
+        token: str,
+        address: "_Address",
+    ) -> Reply:
+        """Answer a request of a partner that was let in."""
+        segments, raw_query = address
+        partner = await self._partners.seen(caller)
+        for listener in self.on_seen:
+            listener(partner.id)
+        if segments[1] == "versions" and len(segments) == 2:
+            label.module = "versions"
+            _only_get(request.method)
+            return self._versions(partner)
+        dialect = self._dialect(partner, segments[1])
+        label.version = dialect.version
+        if len(segments) == 2:
+            label.module = "versions"
+            _only_get(request.method)
+            return self._details(dialect)
+        module = self._module(dialect, segments[2])
+        label.module = module.identifier
+        if caller.registering and module.identifier != "credentials":
+            raise Failed(401, Status.CLIENT_ERROR, "this token is for registration only")
+        if not caller.registering and partner.status is PartnerStatus.DISCONNECTED:
+            raise Failed(401, Status.CLIENT_ERROR, "not registered")
+        method = "GET" if request.method == "HEAD" else request.method
+        route = find(module.routes, method, len(segments) - 3)
+        us, them = None, None
+        if module.identifier not in UNROUTED:
+            us, them = self._route(request, partner, headers)
+        pairs = parse_qsl(raw_query, keep_blank_values=True)
+        call = Call(
+            method=method,
+            segments=segments[3:],
+            query=dict(reversed(pairs)),
+            raw_query=raw_query,
+            body=await self._body(request),
+            partner=partner,
+            token=token,
+            registering=caller.registering,
+            dialect=dialect,
+            now=self._now(),
+            url=self.module_url(dialect.version, module.identifier),
+            correlation_id=headers["X-Correlation-ID"],
+            us=us,
+            them=them,
+        )
+        return await route(call)
 
     def _authenticate(self, request: web.BaseRequest) -> tuple[Caller, str]:
         tokens = presented(request.headers.get("Authorization"))
@@ -233,8 +255,7 @@ class Server:
                 return caller, token
         raise Failed(401, Status.CLIENT_ERROR, "the token is missing or not known")
 
-    @contextlib.asynccontextmanager
-    async def _admitted(self, partner_id: str) -> AsyncIterator[None]:
+    def _admitted(self, partner_id: str) -> Traffic:
         """Let a partner's request in, or raise Failed with 429."""
         now = asyncio.get_running_loop().time()
         traffic = self._traffic.get(partner_id)
@@ -245,12 +266,7 @@ class Server:
         traffic.allowance, wait = traffic.allowance.take(now)
         if wait > 0 or traffic.waiting >= MOST_WAITING:
             raise TooMany(wait)
-        traffic.waiting += 1
-        try:
-            async with traffic.gate:
-                yield
-        finally:
-            traffic.waiting -= 1
+        return traffic
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         if not request.can_read_body:
@@ -277,9 +293,14 @@ class Server:
         return ours, them
 
     def _dialect(self, partner: Partner, version: str) -> Dialect:
+        kept = self._spoken.get((partner.id, version))
+        if kept is not None and kept[0] is partner:
+            return kept[1]
         if version not in self.offered(partner):
             raise Failed(404, Status.UNSUPPORTED_VERSION, "this version is not offered")
-        return self._dialects[version].for_partner(Quirks.of(partner.quirks))
+        dialect = self._dialects[version].for_partner(Quirks.of(partner.quirks))
+        self._spoken[partner.id, version] = (partner, dialect)
+        return dialect
 
     def _module(self, dialect: Dialect, name: str) -> Module:
         identifier = ALIASES.get(name, name)
@@ -325,6 +346,13 @@ class _Label:
     partner: str = "unknown"
     version: str = ""
     module: str = ""
+
+
+class _Address(NamedTuple):
+    """What was asked for: the path, decoded, and the query as it came."""
+
+    segments: tuple[str, ...]
+    raw_query: str
 
 
 def _id(given: str | None) -> str:

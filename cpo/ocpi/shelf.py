@@ -1,7 +1,7 @@
 """Our objects in the words of partners: rendered once per form, used until they change (D20)."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -96,20 +96,33 @@ class Shelf:
 
     def location(self, dialect: Dialect, location_id: str, partner: Partner) -> Rendered | None:
         """Render a location whole; None when the partner may not see it."""
-        stamp = self._sites.stamps.get(location_id)
-        key = ("location", location_id, *_form(dialect))
-        kept = self._texts.get(key)
-        if kept is not None and kept[0] == stamp:
-            location = self._sites.locations.get(location_id)
-            if location is not None and self._publishing.sees(partner, location):
-                return kept[1]
-            return None
+        return self.locations(dialect, (location_id,), partner)[0]
+
+    def locations(
+        self, dialect: Dialect, ids: Sequence[str], partner: Partner
+    ) -> list[Rendered | None]:
+        """Render locations whole; None for those that the partner may not see."""
+        form = _form(dialect)
+        sites, texts, sees = self._sites, self._texts, self._publishing.sees
+        found: list[Rendered | None] = []
+        for id_ in ids:
+            kept = texts.get(("location", id_, *form))
+            if kept is None or kept[0] != sites.stamps.get(id_):
+                found.append(self._location(dialect, id_, partner))
+                continue
+            location = sites.locations.get(id_)
+            shown = location is not None and sees(partner, location)
+            found.append(kept[1] if shown else None)
+        return found
+
+    def _location(self, dialect: Dialect, location_id: str, partner: Partner) -> Rendered | None:
         site = self.site(location_id, partner)
         if site is None:
             return None
         rendered = dialect.codec.location(
             site.location, statuses=site.statuses, stamps=site.stamps, quirks=dialect.quirks
         )
+        key = ("location", location_id, *_form(dialect))
         return self._keep(key, site.stamps.location, rendered)
 
     def tariff(self, dialect: Dialect, tariff_id: str) -> Rendered | None:

@@ -8,7 +8,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from cpo.services.ports import StationDocument, Store, Work
 SHELF = "\x1fcdr chain"
 _HEAD = "head"
 _PAGE = 200
+MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -44,12 +45,14 @@ class CdrChain:
         self._now = now
         self._heads: dict[str, Head] | None = None
         self._since: datetime | None = None
+        # Where the list ended when it was last read to its end: what is committed later is later.
+        self._ended: datetime | None = None
 
     async def extend(self) -> int:
         """Seal what was committed since the last time; returns how many CDRs."""
         heads = await self._load()
         sealed, cursor = 0, None
-        since = self._since
+        since = self._ended or self._since
         while True:
             page = await self._store.page(
                 "cdrs", limit=_PAGE, cursor=cursor, date_from=since if cursor is None else None
@@ -80,6 +83,8 @@ class CdrChain:
                 await self._store.commit(work)
             cursor = page.next_cursor
             if cursor is None:
+                if self._since is not None:
+                    self._ended = self._since + MICROSECOND
                 return sealed
 
     async def _sealed(self, cdrs: Iterable[Cdr]) -> set[str]:

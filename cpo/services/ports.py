@@ -222,9 +222,13 @@ class Listed(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextPage:
-    """A page of objects as partners get to see them; an empty text stands for nothing to show."""
+    """A page of objects as partners get to see them.
 
-    texts: Sequence[bytes]
+    `joined` is their texts with commas between them; `count` counts those with nothing to show too.
+    """
+
+    joined: bytes
+    count: int
     total: int
     next_cursor: str | None
 

@@ -32,7 +32,7 @@ class Locations:
         paging = call.paging()
         await self._memory.agreed()
         page = page_of(self._sites.stamps, paging, self._shelf.location_ids(call.partner, call.us))
-        texts = [self._shelf.location(call.dialect, id_, call.partner) for id_ in page.ids]
+        texts = self._shelf.locations(call.dialect, page.ids, call.partner)
         return page_reply(
             call, paging, texts, sent=len(page.ids), total=page.total, cursor=page.cursor
         )

@@ -60,9 +60,8 @@ def page_reply(
 
 def texts_reply(call: Call, paging: Paging, page: TextPage) -> Reply:
     """Answer with a page of texts as the store keeps them."""
-    shown = b",".join([text for text in page.texts if text])
     return _reply(
-        call, paging, shown, sent=len(page.texts), total=page.total, cursor=page.next_cursor
+        call, paging, page.joined, sent=page.count, total=page.total, cursor=page.next_cursor
     )
 
 
@@ -72,4 +71,4 @@ def _reply(
     headers = page_headers(
         call.url, paging, total=total, largest=LARGEST_PAGE, sent=sent, cursor=cursor
     )
-    return Reply(data=b"[" + shown + b"]", headers=headers)
+    return Reply(data=b"[%b]" % shown, headers=headers)
