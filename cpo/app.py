@@ -37,7 +37,7 @@ from cpo.ocpp.adapter import authorities_of, ocpp_server
 from cpo.ocpp.limits import RefusedAttempts
 from cpo.ocpp.quirk_profiles import quirk_profiles
 from cpo.ocpp.relay import Relay, contracts_of
-from cpo.ocpp.server import settle_memory
+from cpo.ocpp.server import settle_memory, share_heaps
 from cpo.ocpp.tls import Renewal, TlsFiles, server_context
 from cpo.ocpp.transfers import PATH as TRANSFERS
 from cpo.ocpp.transfers import TransferRules, TransferServer
@@ -784,6 +784,7 @@ async def serve(
     settings: Settings, *, announce: Callable[[dict[str, str], str | None], None]
 ) -> None:
     """Run the system until SIGTERM or SIGINT, then drain."""
+    share_heaps()
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

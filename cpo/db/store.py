@@ -36,6 +36,7 @@ from cpo.domain.station import ConnectorState, Station
 from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import Token
 from cpo.domain.transaction import Phase, Snapshot, Transaction
+from cpo.domain.values import replace
 from cpo.errors import Conflict, CpoError
 from cpo.services.ports import (
     Delivery,
@@ -643,8 +644,20 @@ class SqlStore:
 
     async def dirty(self) -> list[DirtyMark]:
         """Return every mark, the oldest first."""
-        found = await self._all(select(rows.MARKS).order_by(rows.MARKS.c.since))
-        return [rows.dirty_mark(row) for row in found]
+        statement = select(rows.MARKS).order_by(rows.MARKS.c.since)
+
+        def read(connection: Connection) -> list[DirtyMark]:
+            # After an outage there are many, of few partners and commits.
+            same: dict[Any, Any] = {}
+            found = []
+            for row in connection.execute(statement):
+                mark = rows.dirty_mark(row)
+                partner = same.setdefault(mark.partner_id, mark.partner_id)
+                since = same.setdefault(mark.since, mark.since)
+                found.append(replace(mark, partner_id=partner, since=since))
+            return found
+
+        return await self._reads.run(read)
 
     async def delivery(self, partner_id: str, kind: Kind, object_id: str) -> Delivery | None:
         """Return what a partner confirmed of an object."""

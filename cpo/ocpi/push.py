@@ -114,8 +114,11 @@ class Push:
         """Load what is unheard and begin to send."""
         self.store.on_commit(self.committed)
         # Parents first, so that nothing is packed only to wait for what stands behind it.
-        for mark in sorted(await self.store.dirty(), key=lambda m: (ORDER[m.kind], m.since)):
+        marks = await self.store.dirty()
+        marks.sort(key=lambda m: (ORDER[m.kind], m.since))
+        for mark in marks:
             self._lane(mark.partner_id).load(mark, backlog=True)
+        del marks
         self.metrics.outbox_pending.read_from(self._pending)
         self.metrics.outbox_oldest_age.read_from(self._ages)
         self._sweeper = asyncio.create_task(self._sweep())
@@ -245,9 +248,6 @@ class Lane:
                 return
             mark = replace(mark, since=known.mark.since)
         parked = mark.parked and known is None
-        if backlog:
-            # Read from disk each mark has a partner id of its own; thousands of them add up.
-            mark = replace(mark, partner_id=self.partner_id)
         load = Load(mark)
         if mark.attempts or parked:
             load.attempts = Attempts(mark.attempts, 0.0, mark.last_error or "", parked=parked)

@@ -5,6 +5,7 @@ the same answer, byte for byte.
 """
 
 import asyncio
+import ctypes
 import gc
 import math
 import resource
@@ -48,6 +49,7 @@ SUBPROTOCOLS: Final = {"ocpp1.6": "1.6", "ocpp2.0.1": "2.0.1", "ocpp2.1": "2.1"}
 
 _RESERVED_HANDLES: Final = 256
 _MISSED_PINGS: Final = 2
+_M_ARENA_MAX = -8  # of malloc.h
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 _TAKEOVERS_FOR_ALARM: Final = 10
 # Each message stands for itself (RFC 7692, 7.1.1): no window to keep for every connection, and
@@ -417,6 +419,17 @@ class OcppServer:
 def _connection_cap() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(64, soft - _RESERVED_HANDLES)
+
+
+def share_heaps() -> None:
+    """Let all threads allocate from two heaps; call before there are threads.
+
+    glibc gives each thread a heap of its own, and each stays as large as it once was. Other C
+    libraries have no such setting, and need none.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 2)
 
 
 def settle_memory() -> None:

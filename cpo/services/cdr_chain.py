@@ -18,7 +18,7 @@ from cpo.services.ports import StationDocument, Store, Work
 
 SHELF = "\x1fcdr chain"
 _HEAD = "head"
-_PAGE = 200
+_PAGE = 50
 MICROSECOND = timedelta(microseconds=1)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 

@@ -8,7 +8,7 @@ from cpo.domain.session import Session
 from cpo.services.ports import Store
 
 _READ: Final = 5_000
-_PAGE: Final = 500
+_PAGE: Final = 100
 _KEPT: Final = 50_000
 _STATIONS: Final = 50
 
@@ -23,29 +23,32 @@ class TokenUse:
 
     async def load(self) -> None:
         """Read the newest sessions."""
-        found: list[Session] = []
-        cursor = None
-        while len(found) < _READ:
+        # Sessions are large, with their tariff and location; what counts of them is not.
+        found: list[tuple[str, datetime, str]] = []
+        cursor, read = None, 0
+        while read < _READ:
             page = await self._store.page("sessions", limit=_PAGE, cursor=cursor, newest_first=True)
-            found.extend(session for session, _ in page.items)
-            cursor = page.next_cursor
+            found += [use for session, _ in page.items if (use := _use(session)) is not None]
+            cursor, read = page.next_cursor, read + len(page.items)
             if cursor is None:
                 break
-        for session in reversed(found):
-            self.session(session)
+        for use in reversed(found):
+            self._learn(*use)
 
     def session(self, session: Session) -> None:
         """Learn of a session in its newest form."""
-        if session.token is None:
-            return
-        key = session.token.uid.upper()
+        use = _use(session)
+        if use is not None:
+            self._learn(*use)
+
+    def _learn(self, key: str, at: datetime, station: str) -> None:
         last = self._last.get(key)
-        if last is None or session.start_date_time > last:
-            self._last[key] = session.start_date_time
+        if last is None or at > last:
+            self._last[key] = at
             self._last.move_to_end(key)
         stations = self._stations.setdefault(key, [])
-        if session.station not in stations:
-            stations.append(session.station)
+        if station not in stations:
+            stations.append(station)
             del stations[:-_STATIONS]
         if len(self._last) > _KEPT:
             oldest, _ = self._last.popitem(last=False)
@@ -59,3 +62,10 @@ class TokenUse:
     def stations(self, uid: str) -> tuple[str, ...]:
         """Return the stations a token was used at lately."""
         return tuple(self._stations.get(uid.upper(), ()))
+
+
+def _use(session: Session) -> tuple[str, datetime, str] | None:
+    """Return whose token began a session, when and where; None where no token is known."""
+    if session.token is None:
+        return None
+    return session.token.uid.upper(), session.start_date_time, session.station

@@ -98,3 +98,22 @@ async def test_what_is_held_is_sealed_when_it_is_released(charging, store):
     await store.commit(work)
 
     assert await chain.extend() == 1
+
+
+async def test_what_was_read_to_its_end_is_not_read_again(charging, store):
+    """CDRs of one commit share their instant, so the last instant alone does not tell."""
+    chain, read = chain_of(store), []
+    page = store.page
+
+    async def noted(*args, **query):
+        found = await page(*args, **query)
+        read.extend(cdr.id for cdr, _ in found.items)
+        return found
+
+    store.page = noted
+    await charge(charging, 0)
+    await charge(charging, 1)
+    assert (await chain.extend(), len(read)) == (2, 2)
+    assert (await chain.extend(), len(read)) == (0, 2)
+    await charge(charging, 2)
+    assert (await chain.extend(), len(read)) == (1, 3)
