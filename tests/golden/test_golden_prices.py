@@ -12,7 +12,7 @@ from cpo.services.try_out import price_case
 HERE = Path(__file__).parent / "pricing"
 CASES = [
     case
-    for name in ("audit.json", "restrictions.json", "rules.json")
+    for name in ("audit.json", "combinations.json", "restrictions.json", "rules.json")
     for case in json.loads((HERE / name).read_text(), parse_float=Decimal)["cases"]
 ]
 
