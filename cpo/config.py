@@ -260,6 +260,9 @@ class QuirkProfile(Section):
     local_list: Literal["auto", "on", "off"] | None = Field(
         None, description="whether their local authorization lists are kept (`ocpp.local_list`)"
     )
+    energy_unit: Literal["Wh", "kWh"] | None = Field(
+        None, description="kWh for chargers whose meter counts kWh and calls them Wh"
+    )
     too_long: list[str] = Field([], description="fields that may be longer than the schema says")
     open_enums: list[str] = Field([], description="fields whose words may be none of the schema's")
     empty: list[str] = Field([], description="lists that may be empty")
@@ -542,6 +545,7 @@ HOLD_REASONS = (
     "meter_reset",
     "implausible_jump",
     "implausible_power",
+    "unit_suspect",
     "gap",
     "estimated",
     "estimated_end",

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # A meter may round up what power allows, and clocks jitter.
 _MARGIN = Decimal("1.1")
 _GRACE_S = 60
+# Less energy by power and time says nothing of a unit; a thousand, give or take half of it.
+_TELLING_WH = 1000
+_FEWEST, _MOST = 500, 2000
 # Within less a clock that was set may explain any power; over more it does not.
 _SPAN = timedelta(minutes=5)
 
@@ -52,7 +55,7 @@ _WORDS = {
     "signed_key_differs": "the key sent along is not the meter's key as we know it",
 }
 
-DOUBTS = frozenset({*_WORDS, "gap", "implausible_power"})
+DOUBTS = frozenset({*_WORDS, "gap", "implausible_power", "unit_suspect"})
 """Every reason a verdict can name."""
 
 
@@ -106,6 +109,7 @@ def verdict(
     reasons += _gaps(record, readings, rules, tariff, zone)
     if max_power_w is not None:
         reasons += _too_fast(readings, rules, max_power_w)
+    reasons += _mislabelled(record, rules)
     return tuple(reasons)
 
 
@@ -145,6 +149,29 @@ def _too_fast(
                 f"{max_power_w / 1000:f} kW deliver"
             )
             yield Reason(code="implausible_power", text=text, holds=holds)
+
+
+def _mislabelled(record: Record, rules: QualityRules) -> Iterator[Reason]:
+    """Name a register that rose a thousandth of what power and time make (MV-15)."""
+    powers = sorted(record.power)
+    if len(powers) < 2:
+        return
+    begin, end = powers[0].at, powers[-1].at
+    within = [reading.energy_wh for reading in sorted(record.meter) if begin <= reading.at <= end]
+    if len(within) < 2:
+        return
+    expected = sum(
+        (one.power_w * _seconds(one.at, other.at) / 3600 for one, other in pairwise(powers)),
+        Decimal(0),
+    )
+    drawn = within[-1] - within[0]
+    if expected >= _TELLING_WH and drawn > 0 and _FEWEST < expected / drawn < _MOST:
+        text = f"the register rose by {drawn:f} Wh where its power makes {expected:.0f}: kWh?"
+        yield Reason(code="unit_suspect", text=text, holds="unit_suspect" in rules.holding)
+
+
+def _seconds(one: datetime, other: datetime) -> Decimal:
+    return Decimal((other - one) // timedelta(milliseconds=1)) / 1000
 
 
 def _apart(

@@ -21,11 +21,13 @@ HABITS: Final[Mapping[str, tuple[str, ...]]] = {
     "triggers": ("on", "off"),
     "inventory": ("on", "off"),
     "local_list": ("auto", "on", "off"),
+    "energy_unit": ("Wh", "kWh"),
 }
 """Habits and their values: assume_version for a charger that names no subprotocol, pings off for
 one that cannot answer them, compression off for one whose permessage-deflate is broken, intake
 strict for one under test, triggers off for one that a TriggerMessage upsets, inventory off for one
-that the question for its configuration upsets."""
+that the question for its configuration upsets, energy_unit kWh for one whose meter counts kWh and
+calls them Wh."""
 REPAIRS: Final = ("too_long", "open_enums", "empty", "fractions")
 """Repair rules as lists of field names: may be longer, may have unknown values, may be an empty
 list, may have fractions."""

@@ -32,6 +32,7 @@ from cpo.ocpp.contract import Arrival, Desk, Dialect, Followup, InboundHandler
 from cpo.ocpp.credentials import StationCredentials
 from cpo.ocpp.deviations import DeviationBook
 from cpo.ocpp.frames import Fault
+from cpo.ocpp.relabel import relabelled
 from cpo.ocpp.relay import Relay, contracts_of
 from cpo.ocpp.server import OcppServer, OcppServerSettings
 from cpo.ocpp.session import CallFault, Inbound, Session, SessionLimits
@@ -109,6 +110,9 @@ def _route(version: str, action: str) -> Route | None:
 
 _NEED_APPROVAL: Final = frozenset({CommandKind.START_SESSION, CommandKind.RESERVE})
 _TELLING: Final = frozenset({"BootNotification", "StatusNotification", "NotifyEvent"})
+_METERED: Final = frozenset(
+    {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
+)
 _TAKEN: Final = frozenset({"Accepted", "RebootRequired"})
 _NAMED_DEVIATIONS: Final = 20
 _MAX_LOGGED: Final = 16_384
@@ -266,6 +270,7 @@ class StationConnection:
         self._dialect = DIALECTS[self.version]
         self._routes = _ROUTES[self.version]
         self._leniency = _leniency(services.intake, session.identity)
+        self._in_kwh = _counts_kwh(services.intake, session.identity)
         self._desk = Desk(
             services.intake,
             services.equipment,
@@ -369,9 +374,11 @@ class StationConnection:
         if action not in self._dialect.before_boot and not intake.accepts(self.identity):
             raise CallFault("SecurityError", "not accepted yet")
         work = Work()
-        arrival = Arrival(
-            self.identity, action, call.take_payload(), call.text, call.received_at, work
-        )
+        sent = call.take_payload()
+        if self._in_kwh and action in _METERED:
+            sent = relabelled(sent)
+        arrival = Arrival(self.identity, action, sent, call.text, call.received_at, work)
+        del sent
         async with self._lock:
             if self._shared:
                 await self._take_charge()
@@ -395,6 +402,7 @@ class StationConnection:
             if action == "BootNotification":
                 # It may be of a kind that is known, or have new firmware.
                 self._leniency = _leniency(intake, self.identity)
+                self._in_kwh = _counts_kwh(intake, self.identity)
         return answer
 
     async def _take_charge(self) -> None:
@@ -734,6 +742,11 @@ def _leniency(registry: Registry, identity: str) -> Leniency:
     if intake is not None and intake.value == "strict":
         return STRICT
     return lenient(registry.repairs(identity))
+
+
+def _counts_kwh(registry: Registry, identity: str) -> bool:
+    unit = registry.habits(identity).get("energy_unit")
+    return unit is not None and unit.value == "kWh"
 
 
 def _credentials(station: Station, habits: Mapping[str, Habit]) -> StationCredentials:

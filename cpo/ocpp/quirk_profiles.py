@@ -30,6 +30,7 @@ def _given(profile: config.QuirkProfile) -> dict[str, Any]:
         "triggers": profile.triggers,
         "inventory": profile.inventory,
         "local_list": profile.local_list,
+        "energy_unit": profile.energy_unit,
         "too_long": profile.too_long,
         "open_enums": profile.open_enums,
         "empty": profile.empty,

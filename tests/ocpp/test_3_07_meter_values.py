@@ -3,6 +3,7 @@
 import pytest
 
 from cpo.web.api import shapes
+from tests.ocpp.conftest import Charge16, Charge201
 
 NOISE = ["Frequency", "Temperature", "Power.Factor", "Request.Energy", "RPM", "Power.Offered"]
 
@@ -315,3 +316,28 @@ async def test_sec11_a_register_below_zero_is_no_baseline(charge, books):
 
     assert books.only_cdr.energy_wh == 2000
     assert "begin_rejected" in books.only_cdr.flags
+
+
+async def test_mv15_q34_a_meter_that_calls_kwh_wh_is_read_as_the_operator_says(backend, books):
+    """The habit energy_unit: registers of 1.6 and readings alike; true kWh stay kWh."""
+    await backend.register("CP1", settings={"energy_unit": "kWh"})
+    charge = Charge16(backend, await backend.charger("1.6"))
+    await charge.start(meterStart=100)
+    await charge.meter("101", -40)
+    await charge.meter("102", -30, sampled={"unit": "kWh"})
+    await charge.meter("7000", -20, sampled={"measurand": "Power.Active.Import", "unit": "W"})
+    await charge.stop(meterStop=103)
+
+    assert books.only_cdr.energy_wh == 3000
+    registers = [sample.register_wh for sample in books.transactions[0].samples]
+    assert [wh for wh in registers if wh is not None][:2] == [101_000, 102_000]
+
+
+async def test_mv15_q34_of_2x_too(backend, books):
+    await backend.register("CP1", settings={"energy_unit": "kWh"})
+    charge = Charge201(backend, await backend.charger("2.0.1"))
+    await charge.start(wh=100)
+    await charge.update(wh=101)
+    await charge.end(wh=103)
+
+    assert books.only_cdr.energy_wh == 3000

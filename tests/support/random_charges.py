@@ -22,6 +22,8 @@ from cpo.services.passwords import Passwords
 from tests.support.charging import NOON, Charging
 
 BEGIN = NOON - timedelta(hours=48)
+# Only what fails anyway waits this long, however slow the machine is.
+PATIENCE = 1_200
 LIMITS = SessionLimits(messages_per_second=0, faults_until_closed=1_000_000)
 
 
@@ -448,7 +450,7 @@ class RandomCharger:
         return answer
 
     async def _say(self, message, *, heard=True, again=False):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             kind, *rest = await self._send(message, again=again)
         assert kind == 3, f"{message.action} answered with {rest}"
         if message.kind == "start":
@@ -491,7 +493,7 @@ async def close_books(store, station, clock):
     """Start once more with no patience for missing events, until every ended charge is settled."""
     node = await Node.start(store, clock, station, settle_time=0.0)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while any(
                 transaction["phase"] == "ended" and "settled" not in transaction["flags"]
                 for transaction in bodies(store, "transactions", station)

@@ -39,6 +39,8 @@ class Habits(BaseModel):
     """Whether its local authorization list is kept in step with the tokens."""
     triggers: Literal["on", "off"] | None = None
     """Off for a charger that TriggerMessage upsets: it is not asked for what it has not told."""
+    energy_unit: Literal["Wh", "kWh"] | None = None
+    """KWh for a charger whose meter counts kWh and calls them Wh."""
     inventory: Literal["on", "off"] | None = None
     """Off for a charger that the question for its whole configuration upsets."""
 

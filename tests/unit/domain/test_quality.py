@@ -8,7 +8,7 @@ import pytest
 
 from cpo.config import HOLD_REASONS, NOTED_REASONS
 from cpo.domain.events import SignedReading
-from cpo.domain.periods import MeterSample, Record
+from cpo.domain.periods import MeterSample, PowerSample, Record
 from cpo.domain.quality import DOUBTS, QualityRules, signed_check, signed_flags, verdict
 from cpo.domain.tariff import parse_tariff
 
@@ -164,3 +164,32 @@ def test_signed_energy_that_differs_is_flagged():
 
     assert signed_flags(signed_check(readings, Decimal(2000))) == frozenset()
     assert signed_flags(signed_check(readings, Decimal(2500))) == {"signed_differs"}
+
+
+def powered(*readings, watts):
+    made = record(*readings)
+    samples = tuple(PowerSample(reading.at, Decimal(watts)) for reading in made.meter)
+    return Record(
+        started_at=made.started_at, ended_at=made.ended_at, meter=made.meter, power=samples
+    )
+
+
+def test_mv15_q34_a_register_of_kwh_that_is_called_wh_holds():
+    """By the power beside it: 11 kW for an hour are not 11 Wh."""
+    assert codes(powered((0, 0), (30, 5), (60, 11), watts=11_000), set()) == [
+        ("unit_suspect", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("readings", "watts"),
+    [
+        (((0, 0), (30, 5500), (60, 11_000)), 11_000),
+        (((0, 0), (30, 0), (60, 0)), 11_000),
+        (((0, 0), (30, 0), (60, 1)), 300),
+        (((0, 0), (30, 50), (60, 110)), 11_000),
+    ],
+    ids=["as it should be", "nothing drawn", "too little to say", "a hundredth"],
+)
+def test_mv15_other_registers_are_not_suspected(readings, watts):
+    assert ("unit_suspect", True) not in codes(powered(*readings, watts=watts), set())
