@@ -9,7 +9,7 @@ import structlog
 
 from cpo.domain.partner import Partner
 from cpo.errors import Invalid
-from cpo.ocpi.client import Answer, Client
+from cpo.ocpi.client import Answer, Client, first_object
 from cpo.ocpi.delivery import CLOSED, PARTNER_FAULTS, Breaker, Failure, Patience
 from cpo.ocpi.envelope import Status, with_query
 from cpo.ocpi.freight import Speaks
@@ -74,7 +74,7 @@ class RealTime:
     def _read(self, partner: Partner, codec: Any, answer: Answer) -> RealTimeAnswer | None:
         try:
             found: RealTimeAnswer = codec.read_authorization_info(
-                answer.data, partner_id=partner.id
+                first_object(answer.data), partner_id=partner.id
             )
         except Invalid as error:
             log.warning("token.answer_not_readable", partner=partner.id, problem=str(error))

@@ -14,7 +14,7 @@ import structlog
 from cpo.domain.partner import Endpoint, Partner, PartnerStatus, PartyRole
 from cpo.errors import CpoError, Invalid, PartnerUnreachable
 from cpo.ocpi.access import check_token
-from cpo.ocpi.client import Answer, Client, Line
+from cpo.ocpi.client import Answer, Client, Line, first_object
 from cpo.ocpi.delivery import Failure
 from cpo.ocpi.dialect import Credentials, Dialect, Quirks
 from cpo.ocpi.envelope import Failed, Status
@@ -412,7 +412,7 @@ class Registration:
             line = _handshake_line(partner, token, encoded=encoded)
             answer = await self._look(line, details_url)
         encoded = line.encoded_token
-        endpoints = tuple(_read(answer, "details", codec.read_version_details))
+        endpoints = tuple(_read_one(answer, "details", codec.read_version_details))
         try:
             for endpoint in endpoints:
                 self._client.guard.check(endpoint.url, f"endpoints.{endpoint.identifier}.url")
@@ -466,8 +466,13 @@ def _read(answer: Answer, step: str, reader: Callable[[Any], Any]) -> Any:
         raise Step(step, str(error), Status.CLIENT_API_UNUSABLE) from None
 
 
+def _read_one(answer: Answer, step: str, reader: Callable[[Any], Any]) -> Any:
+    """Read an answer that is due to hold one object, also where it comes as a list of one."""
+    return _read(answer, step, lambda data: reader(first_object(data)))
+
+
 def _granted(dialect: Dialect, answer: Answer, step: str) -> Credentials:
-    theirs: Credentials = _read(answer, step, dialect.codec.read_credentials)
+    theirs: Credentials = _read_one(answer, step, dialect.codec.read_credentials)
     try:
         check_token(theirs.token)
     except Invalid as error:

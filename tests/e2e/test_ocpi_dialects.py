@@ -12,7 +12,7 @@ from tests.e2e.conftest import double, joined, new_site, uid
 from tests.e2e.test_ocpi_charging import charge, of
 from tests.e2e.test_ocpi_hostile import met
 from tests.support.cpo_process import CpoProcess
-from tests.support.raw_emsp import envelope
+from tests.support.raw_emsp import RawEmsp, envelope
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -152,6 +152,33 @@ async def test_a_probe_finds_what_dates_a_partner_takes(cpo, form, style):
 
     assert answer["quirks"].get("date_style") == style
     assert len(answer["found"]["dates_taken"]) == (1 if style else 2)
+
+
+async def test_one_object_may_come_as_a_list_of_one(cpo):
+    """Version details, credentials and real-time authorization, as PyPI extrawest-ocpi answers."""
+    card = "04LIST01"
+
+    async def listing(heard):
+        if heard.path == "/2.2.1":
+            return 200, envelope([{"version": "2.2.1", "endpoints": raw.modules()}]), {}
+        if heard.module == "credentials" and heard.method in {"POST", "PUT"}:
+            raw.token_out = heard.body["token"]
+            return 200, envelope([raw.credentials()]), {}
+        if heard.path.endswith("/authorize"):
+            return 200, envelope([{"allowed": "ALLOWED", "token": raw.token(card)}]), {}
+        return None
+
+    site = await new_site(cpo)
+    async with RawEmsp("2.2.1", ("NL", "LST")) as raw, site.charger() as charger:
+        raw.answering = listing
+        body = {"name": "lists", "versions_url": f"{raw.url}/versions", "token_a": "token-a-" * 3}
+        partner = await cpo.api("POST", "/partners/connect", body)
+        await charger.boot()
+        word = await charger.ask(card)
+        await cpo.api("DELETE", f"/partners/{partner['id']}")
+
+    assert (partner["status"], partner["version"]) == ("connected", "2.2.1")
+    assert word == "Accepted"
 
 
 @pytest.mark.parametrize("ocpp", ["1.6", "2.0.1"])
