@@ -1,9 +1,14 @@
 """Charging profiles, preferences and reserved sessions, from eMSPs to real sockets."""
 
+from urllib.parse import quote
+
 import pytest
+from waiting import until
 
 from tests.e2e.conftest import location, new_site, tariff, uid
 from tests.e2e.test_ocpi_commands import newer, of, started
+from tests.e2e.test_ocpi_hostile import met
+from tests.support.raw_emsp import check
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -195,6 +200,113 @@ async def test_a_profile_reaches_a_charger_of_2_0_1_and_its_change_the_emsp(cpo,
         assert sent["chargingProfile"]["transactionId"] == charger.transaction
         await emsp.wait_until(lambda: emsp.books.active_profiles.get(session["id"]))
         await charger.end(5)
+
+
+async def until_done(cpo, made):
+    """Wait until a command of ours has ended well."""
+
+    async def done():
+        command = await cpo.api("GET", f"/commands/{made['id']}")
+        return command if command["state"] == "done" else None
+
+    command = await until(done)
+    assert command["outcome"] == "ACCEPTED", command["detail"]
+
+
+@pytest.mark.parametrize(
+    ("version", "ocpp"), [("2.2.1", "1.6"), ("2.3.0", "2.0.1"), ("2.2.1", "2.1"), ("2.3.0", "1.6")]
+)
+async def test_what_holds_is_told_from_the_first_profile_on(cpo, version, ocpp):
+    """CP-1 to CP-3, CP-5, CP-7, CMD-4: set, changed by the operator, asked for and cleared again."""
+    holding = [16]
+
+    def composite(_asked):
+        if holding[0] is None:
+            return {"status": "Rejected"}
+        periods = [{"startPeriod": 0, "limit": float(holding[0])}]
+        schedule = {"chargingRateUnit": "A", "chargingSchedulePeriod": periods}
+        if ocpp == "1.6":
+            return {"status": "Accepted", "connectorId": 1, "scheduleStart": charger.time(),
+                    "chargingSchedule": schedule}  # fmt: skip
+        more = {"evseId": 1, "duration": 600, "scheduleStart": charger.time()}
+        return {"status": "Accepted", "schedule": schedule | more}
+
+    site = await new_site(cpo, ocpp=ocpp)
+    async with met(cpo, version) as raw, site.charger() as charger:
+
+        def told():
+            return [h.body for h in raw.of("chargingprofiles", "PUT")]
+
+        def limits():
+            return [
+                body["charging_profile"]["charging_profile_period"][0]["limit"] for body in told()
+            ]
+
+        async def result(name, kind):
+            heard = await raw.until(
+                lambda: [h for h in raw.heard if h.path == f"/result/{name}"], name
+            )
+            assert check(version, kind, heard[0].body) == []
+            assert len(heard) == 1
+            return heard[0].body
+
+        charger.answers["GetCompositeSchedule"] = composite
+        await charger.boot()
+        await raw.put_token("04LIMIT")
+        assert await charger.begin("04LIMIT") == "Accepted"
+        session = (await raw.until(lambda: raw.of("sessions", "PUT"), "the session"))[0].body["id"]
+        url = raw.at("chargingprofiles", session)
+        of_station = {
+            "id": 900,
+            "chargingProfilePurpose": "TxDefaultProfile",
+            "chargingProfileKind": "Relative",
+            "stackLevel": 0,
+            "chargingSchedule": {
+                "chargingRateUnit": "A",
+                "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 12}],
+            },
+        }
+        by_us = f"/stations/{site.station}/set-charging-profile"
+        made = await cpo.api("POST", by_us, {"evse_id": 1, "profile": of_station})
+        await until_done(cpo, made)
+        before = told()
+
+        holding[0] = 10
+        profile = {
+            "charging_rate_unit": "A",
+            "charging_profile_period": [{"start_period": 0, "limit": 10}],
+        }
+        body = {"charging_profile": profile, "response_url": f"{raw.url}/result/put"}
+        assert (await raw.ask("PUT", url, body)).data["result"] == "ACCEPTED"
+        assert await result("put", "ChargingProfileResult") == {"result": "ACCEPTED"}
+        await raw.until(lambda: limits() == [10], "what holds")
+        sent = charger.got_of("SetChargingProfile")[-1]
+
+        holding[0] = 7
+        await cpo.api("POST", by_us, {"evse_id": 1, "profile": of_station})
+        await raw.until(lambda: limits() == [10, 7], "the change")
+
+        back = quote(f"{raw.url}/result/get", safe="")
+        await raw.ask("GET", f"{url}?duration=600&response_url={back}")
+        got = await result("get", "ActiveChargingProfileResult")
+        assert got["profile"]["charging_profile"]["charging_profile_period"][0]["limit"] == 7
+
+        holding[0] = None
+        back = quote(f"{raw.url}/result/delete", safe="")
+        await raw.ask("DELETE", f"{url}?response_url={back}")
+        assert await result("delete", "ClearProfileResult") == {"result": "ACCEPTED"}
+        # Nothing is left: it is told what the EVSE can do.
+        await raw.until(lambda: limits() == [10, 7, 16], "the end of it")
+        cleared = charger.got_of("ClearChargingProfile")[-1]
+        wrong = [p for body in told() for p in check(version, "ActiveChargingProfile", body)]
+        await charger.end(5)
+
+    assert before == wrong == []
+    ours = sent["csChargingProfiles"] if ocpp == "1.6" else sent["chargingProfile"]
+    number = ours["chargingProfileId" if ocpp == "1.6" else "id"]
+    assert ours["chargingProfilePurpose"] == "TxProfile"
+    assert "transactionId" in ours
+    assert cleared["id" if ocpp == "1.6" else "chargingProfileId"] == number
 
 
 async def test_a_session_of_another_emsp_takes_no_profile(cpo, doubles, emsp):

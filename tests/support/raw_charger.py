@@ -84,6 +84,10 @@ class Charger:
                 await asyncio.sleep(0.005)
             return found[-1]
 
+    def got_of(self, action: str) -> list[dict[str, Any]]:
+        """Return the payloads of one kind of the server's calls."""
+        return [payload for name, payload in self.got if name == action]
+
     def count(self, action: str) -> int:
         return sum(name == action for name, _ in self.got)
 

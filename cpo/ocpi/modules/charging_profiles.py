@@ -32,6 +32,8 @@ STATION_SHARE = 0.8
 # How far ahead an active profile is told (CP-3: 5 to 60 minutes).
 AHEAD = timedelta(minutes=60)
 LONGEST_QUESTION = 24 * 3600
+# Why a station is asked for what holds; after a profile was cleared there may be none.
+CHANGED, CLEARED = "active profile", "active profile after clearing"
 
 
 class ChargingProfiles:
@@ -200,7 +202,7 @@ class ChargingProfiles:
             return None
         return (told["party"][0], told["party"][1]), _read(told["profile"])
 
-    async def changed(self, session_id: str) -> None:
+    async def changed(self, session_id: str, why: str = CHANGED) -> None:
         """A session's limits changed otherwise: its station is asked what holds now (CP-3)."""
         if session_id not in self._told or self._book is None:
             return
@@ -208,7 +210,7 @@ class ChargingProfiles:
             await self._book.request(
                 Request(
                     kind=CommandKind.GET_COMPOSITE_SCHEDULE,
-                    requested_by="active profile",
+                    requested_by=why,
                     session_id=session_id,
                     parameters={"duration": int(AHEAD.total_seconds())},
                     timeout=self._timeout,
@@ -218,11 +220,10 @@ class ChargingProfiles:
             log.info("profile.not_asked", session=session_id, error=str(error))
 
     async def _finished(self, command: Command) -> None:
-        if command.outcome is not Outcome.ACCEPTED:
-            return
         if command.kind is CommandKind.GET_COMPOSITE_SCHEDULE:
-            if command.session_id in self._told and command.requested_by == "active profile":
-                await self._tell(command.session_id, composite(command.payload, self._now()))
+            await self._answered(command)
+            return
+        if command.outcome is not Outcome.ACCEPTED:
             return
         if command.kind not in {
             CommandKind.SET_CHARGING_PROFILE,
@@ -232,12 +233,39 @@ class ChargingProfiles:
         if command.session_id is not None and command.partner_id is not None:
             if command.kind is CommandKind.SET_CHARGING_PROFILE:
                 await self._subscribe(command.session_id, command.partner_id)
-            await self.changed(command.session_id)
+            cleared = command.kind is CommandKind.CLEAR_CHARGING_PROFILE
+            await self.changed(command.session_id, CLEARED if cleared else CHANGED)
             return
         # The operator changed limits of a station: all sessions told of there may be concerned.
         for session_id, told in list(self._told.items()):
             if told.get("station") == command.station:
                 await self.changed(session_id)
+
+    async def _answered(self, command: Command) -> None:
+        """Tell what a station says that holds; where no profile is left, what the EVSE can do."""
+        if command.session_id not in self._told or command.requested_by not in {CHANGED, CLEARED}:
+            return
+        profile = None
+        if command.outcome is Outcome.ACCEPTED:
+            profile = composite(command.payload, self._now())
+        if command.requested_by == CLEARED and (profile is None or not profile.periods):
+            profile = await self._maximum(command.session_id)
+        await self._tell(command.session_id, profile)
+
+    async def _maximum(self, session_id: str) -> ChargingProfile | None:
+        session: Session | None = await self._store.session(session_id)
+        if session is None or session.snapshot is None:
+            return None
+        places = (c for evse in session.snapshot.location.evses for c in evse.connectors)
+        most = max((c.max_amperage for c in places), default=None)
+        if most is None:
+            return None
+        return ChargingProfile(
+            charging_rate_unit="A",
+            periods=((0, Decimal(most)),),
+            start_date_time=self._now().replace(microsecond=0),
+            duration=int(AHEAD.total_seconds()),
+        )
 
     async def _subscribe(self, session_id: str, partner_id: str) -> None:
         session: Session | None = await self._store.session(session_id)
