@@ -65,6 +65,8 @@ class Load:
     mark: DirtyMark
     attempts: Attempts = FRESH
     held_until: float = 0.0
+    # Piled up in an outage or before a start: leaves at the drain rate.
+    piled_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,9 +210,10 @@ class Lane:
         self._push = push
         self.partner_id = partner_id
         self._loads: dict[Item, Load] = {}
-        # Ready to be looked at, in order; what was there before an outage ended goes slower.
+        # Ready to be looked at, in order; what piled up in an outage goes slower.
         self._fresh: dict[Item, None] = {}
         self._backlog: dict[Item, None] = {}
+        self._turn_of_fresh = True
         self._later: list[tuple[float, int, Item]] = []
         self._waiting: dict[Item, list[Item]] = {}
         self._aside: dict[Item, None] = {}
@@ -248,7 +251,9 @@ class Lane:
                 return
             mark = replace(mark, since=known.mark.since)
         parked = mark.parked and known is None
-        load = Load(mark)
+        load = Load(mark, piled_up=backlog or self._breaker.until is not None)
+        if known is not None:
+            load.piled_up |= known.piled_up
         if mark.attempts or parked:
             load.attempts = Attempts(mark.attempts, 0.0, mark.last_error or "", parked=parked)
         if known is not None and not known.attempts.parked:
@@ -260,9 +265,9 @@ class Lane:
             load.held_until = held_until(
                 self._sent_at.get(item), self._push.pace.status_debounce, urgent=False
             )
-        self._enqueue(item, backlog=backlog or item in self._backlog)
+        self._enqueue(item)
 
-    def _enqueue(self, item: Item, *, backlog: bool = False) -> None:
+    def _enqueue(self, item: Item) -> None:
         """Put an object last in line, or aside until it is due."""
         self._fresh.pop(item, None)
         self._backlog.pop(item, None)
@@ -271,7 +276,24 @@ class Lane:
         if due > _now():
             heappush(self._later, (due, next(self._order), item))
         else:
-            (self._backlog if backlog else self._fresh)[item] = None
+            self._line_up(item, load)
+
+    def _line_up(self, item: Item, load: Load) -> None:
+        (self._backlog if load.piled_up else self._fresh)[item] = None
+
+    def _found_well(self) -> None:
+        if self._breaker.until is not None:
+            self._no_longer_wait()
+        self._breaker = self._breaker.succeeded()
+
+    def _no_longer_wait(self) -> None:
+        """Let what failed leave: it was the partner that it waited for."""
+        later, self._later = self._later, []
+        for _, _, item in later:
+            load = self._loads.get(item)
+            if load is not None and not load.attempts.parked:
+                load.attempts = replace(load.attempts, due=0.0)
+                self._enqueue(item)
 
     def changed(self, partner: Partner) -> None:
         """The partner registered anew or moved: what it confirmed before counts no more."""
@@ -285,15 +307,17 @@ class Lane:
         for item, load in self._loads.items():
             if not load.attempts.parked:
                 load.attempts = replace(load.attempts, due=0.0)
-                self._enqueue(item, backlog=item in self._backlog)
+                self._enqueue(item)
         self.pump()
 
     def reachable(self) -> None:
         """A party behind this hub may be connected again: what waited for it is looked at."""
         aside, self._aside = self._aside, {}
         for item in aside:
-            if item in self._loads:
-                self._enqueue(item, backlog=True)
+            load = self._loads.get(item)
+            if load is not None:
+                load.piled_up = True
+                self._enqueue(item)
         self.pump()
 
     def alive(self) -> None:
@@ -305,6 +329,7 @@ class Lane:
         if now - self._alive_at >= self._push.pace.patience.shortest:
             self._alive_at = now
             self._breaker = replace(breaker, until=now)
+            self._no_longer_wait()
             self.pump()
 
     # --- sending --------------------------------------------------------------------------------
@@ -317,8 +342,9 @@ class Lane:
         now = _now()
         while self._later and self._later[0][0] <= now:
             item = heappop(self._later)[2]
-            if item in self._loads:
-                (self._backlog if self._breaker.until is not None else self._fresh)[item] = None
+            load = self._loads.get(item)
+            if load is not None:
+                self._line_up(item, load)
         wake: float | None = None
         while self._breaker.allows(now, self._in_flight, limit=self._push.pace.in_flight):
             item_or_none, wake = self._next(now)
@@ -338,13 +364,22 @@ class Lane:
             self._wake_at(wake)
 
     def _next(self, now: float) -> tuple[Item | None, float | None]:
-        """Take the next object that may leave; else say when one of the backlog may."""
+        """Take the next object that may leave; else say when one of the backlog may.
+
+        Where the partner is slower than the drain rate, changes and backlog take turns: neither may
+        keep the other waiting.
+        """
+        item = self._pick(self._fresh) if self._turn_of_fresh else None
+        self._turn_of_fresh = False
+        if item is not None:
+            return item, None
         later: float | None = None
         if self._backlog:
             allowance, wait = self._allowance.take(now)
             item = self._pick(self._backlog) if not wait else None
             if item is not None:
                 self._allowance = allowance
+                self._turn_of_fresh = True
                 return item, None
             later = now + wait if wait else None
         return self._pick(self._fresh), later
@@ -452,7 +487,7 @@ class Lane:
         )
         self._note(item, packed, answer)
         if answer.ok or (item[0] is Kind.CDR and answer.duplicate) or _gone(packed, answer):
-            self._breaker = self._breaker.succeeded()
+            self._found_well()
             self._lessons.succeeded(item, packed)
             self._successes += 1
             self._last_success = push.now()
@@ -520,7 +555,7 @@ class Lane:
                     max(0.0, (moment - load.mark.since).total_seconds()), one[0]
                 )
             else:
-                load.attempts = FRESH
+                load.attempts, load.piled_up = FRESH, False
                 load.mark = replace(load.mark, since=moment)
                 if one[0] is Kind.EVSE:
                     load.held_until = now + push.pace.status_debounce
@@ -565,7 +600,7 @@ class Lane:
                 self._opened(failure, answer)
         else:
             # It answered, and not about itself: the partner is well.
-            self._breaker = self._breaker.succeeded()
+            self._found_well()
             well = True
         if partner.policy.get("strict") and parcel.full:
             self._given_up(item, load, answer, work)
@@ -587,7 +622,7 @@ class Lane:
         if load.attempts.parked:
             self._park(item, answer.detail, work)
             return
-        self._enqueue(item, backlog=self._breaker.until is not None)
+        self._enqueue(item)
 
     def _given_up(self, item: Item, load: Load, answer: Answer, work: Work) -> None:
         """A strict partner gets nothing twice: it fetches what it missed (OFF-1)."""
@@ -609,7 +644,9 @@ class Lane:
             log.info("partner.endpoints_not_read", partner=self.partner_id, error=str(error))
 
     def _opened(self, failure: Failure, answer: Answer) -> None:
-        # From here on what is unheard is a backlog, which will leave at the drain rate.
+        # What is unheard by now, and what comes until it is well, will leave at the drain rate.
+        for load in self._loads.values():
+            load.piled_up = True
         self._backlog.update(self._fresh)
         self._fresh.clear()
         say = log.error if failure is Failure.UNAUTHORIZED else log.warning
@@ -642,8 +679,9 @@ class Lane:
     def _release(self, item: Item) -> None:
         """Let go what waited for this object."""
         for waiting in self._waiting.pop(item, ()):
-            if waiting in self._loads:
-                self._fresh[waiting] = None
+            load = self._loads.get(waiting)
+            if load is not None:
+                self._line_up(waiting, load)
 
     def _again(self, item: Item, seconds: float) -> None:
         load = self._loads.get(item)

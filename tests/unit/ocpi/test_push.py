@@ -152,7 +152,8 @@ class World:
         self.partners = Partners(self.partner)
         self.freight = Freight()
         self.client = Client()
-        patience = Patience(shortest=pace.pop("shortest", 0.01), longest=0.05)
+        shortest = pace.pop("shortest", 0.01)
+        patience = Patience(shortest=shortest, longest=max(shortest, 0.05))
         self.refreshed = []
 
         async def refresh(partner):
@@ -340,7 +341,7 @@ async def test_an_outage_loses_nothing(world):
 
 
 async def test_while_the_breaker_is_open_only_probes_leave():
-    world = World(shortest=5)
+    world = World(shortest=3600)
     await world.push.start()
     world.client.answers = [NO_ANSWER] * 50
     for n in range(50):
@@ -356,21 +357,40 @@ async def test_while_the_breaker_is_open_only_probes_leave():
 
 
 async def test_PUSH_7_a_partner_that_calls_us_is_tried_at_once():
-    world = World(shortest=5)
+    world = World(shortest=3600)
     await world.push.start()
     world.client.answers = [NO_ANSWER] * 4
     for n in range(4):
         world.store.mark(Kind.SESSION, f"S{n}")
-    await until(lambda: len(world.client.sent) == 4 and not world.client.under_way)
-    await asyncio.sleep(0.03)
+    await until(lambda: world.push.state("p1")["breaker"] == "open")
     lane = world.push._lanes["p1"]
-    lane._alive_at = -100.0
+    await until(lambda: not lane._tasks)
+    assert len(world.client.sent) == 4
+    lane._alive_at = -7200.0
     world.push.called("p1")
     await until(lambda: len(world.client.sent) > 4)
     await world.push.stop()
 
 
-async def test_what_an_outage_piled_up_leaves_at_the_drain_rate():
+async def test_PUSH_7_what_was_tried_in_vain_leaves_as_soon_as_another_gets_through():
+    world = World(shortest=3600)
+    await world.push.start()
+    world.client.answers = [NO_ANSWER] * 4
+    for n in range(4):
+        world.store.mark(Kind.SESSION, f"S{n}")
+    await until(lambda: world.push.state("p1")["breaker"] == "open")
+    lane = world.push._lanes["p1"]
+    await until(lambda: not lane._tasks)
+    lane._breaker = replace(lane._breaker, until=0.0)
+    world.store.mark(Kind.SESSION, "S4")
+    await world.quiet()
+    await world.push.stop()
+
+    assert [url for _, url, _ in world.client.sent[4:]] == ["S4", "S0", "S1", "S2", "S3"]
+    assert world.store.marks == {}
+
+
+async def test_what_waited_for_a_start_leaves_at_the_drain_rate():
     world, clock = World(drain_rate=20), asyncio.get_running_loop()
     for n in range(60):
         world.store.mark(Kind.SESSION, f"S{n}")
@@ -382,6 +402,50 @@ async def test_what_an_outage_piled_up_leaves_at_the_drain_rate():
     await world.push.stop()
 
     assert early <= 20 * (1 + seconds)
+
+
+async def test_what_an_outage_piled_up_leaves_at_the_drain_rate():
+    """Whether it changed before the outage was noticed or after it."""
+    world, clock = World(drain_rate=20, shortest=3600), asyncio.get_running_loop()
+    await world.push.start()
+    world.client.answers = [NO_ANSWER] * 30
+    for n in range(30):
+        world.store.mark(Kind.SESSION, f"S{n}")
+    await until(lambda: world.push.state("p1")["breaker"] == "open")
+    lane = world.push._lanes["p1"]
+    await until(lambda: not lane._tasks)
+    world.client.answers.clear()
+    for n in range(30):
+        world.store.mark(Kind.SESSION, f"T{n}")
+    began, before = clock.time(), len(world.client.sent)
+    lane._alive_at = -7200.0
+    world.push.called("p1")
+    await until(lambda: len(world.client.sent) >= before + 5)
+    await asyncio.sleep(0.1)
+    early, seconds = len(world.client.sent) - before, clock.time() - began
+    await world.push.stop()
+
+    assert early <= 20 * (1 + seconds)
+
+
+async def test_changes_and_backlog_take_turns_at_a_partner_slower_than_the_drain_rate():
+    world = World(in_flight=1)
+    for n in range(40):
+        world.store.mark(Kind.TARIFF, f"T{n}")
+    world.client.gate = asyncio.Event()
+    await world.push.start()
+    await until(lambda: world.client.under_way)
+    for n in range(3):
+        world.store.mark(Kind.SESSION, f"S{n}")
+    world.client.gate.set()
+    await world.quiet()
+    await world.push.stop()
+
+    assert [url for _, url, _ in world.client.sent[:8]] == [
+        *("T0", "S0", "T1", "S1", "T2", "S2"),
+        *("T3", "T4"),
+    ]
+    assert len(world.client.sent) == 43
 
 
 async def test_a_pause_asked_for_parks_nothing(world):
@@ -436,7 +500,7 @@ async def test_LOC_34_flapping_statuses_leave_as_the_first_and_the_last():
     for n in range(6):
         world.freight.texts[Kind.EVSE, "L1/E1"] = str(n)
         world.store.mark(Kind.EVSE, "L1/E1")
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
     await world.quiet()
     await world.push.stop()
 
