@@ -91,7 +91,7 @@ class Station:
         journal: Journal | str | Path | None = None,
         state: Path | None = None,
         on_event: Callable[[Event], None] | None = None,
-        connect_timeout: float = 10,
+        connect_timeout: float = 30,
         settle_timeout: float = 30,
         tls: ssl.SSLContext | None = None,
         ca: Path | None = None,

@@ -13,6 +13,8 @@ class Watching:
     """What the double holds, by id, and waiting for more of it."""
 
     books: Books
+    patience: float = 30
+    """How many seconds the waits below last where no `timeout` is given."""
     _change: asyncio.Event
 
     @property
@@ -40,13 +42,13 @@ class Watching:
         self._change.set()
         self._change = asyncio.Event()
 
-    async def wait_until(self, found: Callable[[], T | None], *, timeout: float = 30) -> T:
+    async def wait_until(self, found: Callable[[], T | None], *, timeout: float | None = None) -> T:
         """Return what `found` returns as soon as that is true.
 
         Raises:
             TimeoutError: it was not within `timeout` seconds.
         """
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(self.patience if timeout is None else timeout):
             while True:
                 change = self._change
                 if result := found():
@@ -54,8 +56,12 @@ class Watching:
                 await change.wait()
 
     async def wait_for_cdr(
-        self, cdr_id: str | None = None, *, session_id: str | None = None, timeout: float = 30
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        cdr_id: str | None = None,
+        *,
+        session_id: str | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
         """Return a CDR as soon as it is here: this one, that of a session, or any.
 
         Raises:
@@ -78,7 +84,7 @@ class Watching:
         session_id: str | None = None,
         *,
         status: str | None = None,
-        timeout: float = 30,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
         """Return a session as soon as it is here, and in this status when one is given.
 
@@ -98,7 +104,7 @@ class Watching:
         )
 
     async def wait_for_evse(
-        self, uid: str, *, status: str | None = None, timeout: float = 30
+        self, uid: str, *, status: str | None = None, timeout: float | None = None
     ) -> dict[str, Any]:  # fmt: skip
         """Return an EVSE as soon as it is here, and in this status when one is given.
 

@@ -121,7 +121,7 @@ async def power_loss(station: Station) -> None:
 
 
 @step
-async def power_back(station: Station, *, timeout: Decimal = Decimal(10)) -> None:
+async def power_back(station: Station, *, timeout: Decimal = Decimal(30)) -> None:
     """The mains are back: boot and tell how the transactions ended."""
     await station.regain_power(timeout=float(timeout))
 
@@ -153,7 +153,7 @@ async def set_meter(station: Station, *, wh: Decimal, connector: int = 1) -> Non
 
 @step
 async def wait_for(
-    station: Station, *, event: str, timeout: Decimal = Decimal(10), **match: Any
+    station: Station, *, event: str, timeout: Decimal = Decimal(30), **match: Any
 ) -> dict[str, Any]:
     """Wait for an event, such as transaction_started."""
     return await station.wait_for(event, timeout=float(timeout), **match)

@@ -16,7 +16,7 @@ async def cut(station: Station) -> None:
 
 
 @step
-async def reconnect(station: Station, *, timeout: Decimal = Decimal(10)) -> None:
+async def reconnect(station: Station, *, timeout: Decimal = Decimal(30)) -> None:
     """Let the line come up again and replay what waits."""
     await station.reconnect(timeout=float(timeout))
 

@@ -22,9 +22,9 @@ import msgspec
 from cpo import errors
 from cpo.cli.client import OperatorApi
 
-START_SECONDS = 60
-CHARGE_SECONDS = 120
-STOP_SECONDS = 15
+START_SECONDS = 180
+CHARGE_SECONDS = 240
+STOP_SECONDS = 30
 
 # What the eMSP received is shown digit by digit.
 _exact = msgspec.json.Encoder(decimal_format="number")
