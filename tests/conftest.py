@@ -30,7 +30,7 @@ def absent(name: str, reason: str) -> None:
 
 
 async def _server(statement: str, url: str) -> None:
-    connection = await asyncpg.connect(url, timeout=3)
+    connection = await asyncpg.connect(url, timeout=30)
     try:
         await connection.execute(statement)
     finally:
@@ -136,7 +136,7 @@ def nats_url():
     """The address of a NATS server."""
     address = urlsplit(NATS)
     try:
-        socket.create_connection((address.hostname, address.port or 4222), timeout=2).close()
+        socket.create_connection((address.hostname, address.port or 4222), timeout=30).close()
     except OSError as error:
         absent("nats", f"{address.hostname}:{address.port or 4222}: {error}")
     return NATS

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from waiting import LONG, until
 
 from chargers_sim.emsp import Emsp
 from chargers_sim.emsp.invariants import journal_breaches
@@ -18,6 +19,7 @@ VERSIONS = ("2.1.1", "2.2.1", "2.3.0")
 PARTIES = {"2.1.1": ("NL", "MA1"), "2.2.1": ("NL", "MB2"), "2.3.0": ("NL", "MC3")}
 PASSWORD = "a-station-password-of-good-length"
 
+Emsp.patience = LONG
 _numbers = itertools.count(1)
 
 
@@ -119,6 +121,24 @@ async def cpo(tmp_path_factory) -> AsyncIterator[CpoProcess]:
     async with CpoProcess(tmp_path_factory.mktemp("cpo")) as process:
         yield process
         assert process.tracebacks() == ""
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def impatient(tmp_path_factory) -> AsyncIterator[CpoProcess]:
+    """A server that gives stations and partners little time, for tests of those who take more."""
+    folder = tmp_path_factory.mktemp("impatient")
+    async with CpoProcess(folder, authorize_timeout=0.3, command_timeout=0.5) as process:
+        yield process
+        assert process.tracebacks() == ""
+
+
+async def all_heard(cpo: CpoProcess, partner: str) -> None:
+    """Wait until the server knows that a partner has taken all that there was for it."""
+
+    async def nothing_left() -> bool:
+        return (await cpo.api("GET", f"/partners/{partner}/backlog"))["items"] == []
+
+    await until(nothing_left)
 
 
 def double(version: str, party: tuple[str, str] | None = None, **options: Any) -> Emsp:

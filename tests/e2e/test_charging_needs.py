@@ -1,8 +1,7 @@
 """K15 and what belongs to it: cars ask, get schedules within the limits that hold (issue 5.4)."""
 
-import asyncio
-
 import pytest
+from waiting import until
 
 from tests.e2e.conftest import PASSWORD, new_site
 from tests.support.raw_charger import CHARGERS
@@ -15,14 +14,6 @@ def needs(transfer="AC_three_phase", **more):
     parameters = {"acChargingParameters": AC} if transfer.startswith("AC") else {}
     asked = {"requestedEnergyTransfer": transfer, **parameters, **more}
     return {"evseId": 1, "chargingNeeds": asked}
-
-
-async def until(look):
-    """Look until there is something, and return it."""
-    async with asyncio.timeout(60):
-        while not (seen := await look()):
-            await asyncio.sleep(0.05)
-    return seen
 
 
 def schedules(charger):

@@ -6,11 +6,11 @@ import pytest
 import pytest_asyncio
 from browser import Browser
 from running import Cpo, password
-from waiting import until
+from waiting import LONG, until
 
 from chargers_sim import Emsp, Station
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -27,7 +27,7 @@ async def charged(chromium, tmp_path_factory):
             await station.charge(kwh=3, seconds=300)
             await station.stop()
             await station.unplug()
-            await emsp.wait_for_cdr(timeout=30)
+            await emsp.wait_for_cdr(timeout=LONG)
             yield cpo
 
 

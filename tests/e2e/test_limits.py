@@ -1,11 +1,11 @@
 """Limits and settings on the real server, with stations that obey them."""
 
-import asyncio
 from datetime import datetime
 
 import pytest
 import pytest_asyncio
 from running import Cpo, password
+from waiting import looked
 
 from chargers_sim import Station
 
@@ -35,14 +35,6 @@ def station(cpo, name, version):
     return Station(cpo.ocpp_url, name, ocpp=version, password=password(name), connectors=2)
 
 
-async def until(look, check):
-    """Look until it is as it should be."""
-    async with asyncio.timeout(40):
-        while not check(seen := await look()):
-            await asyncio.sleep(0.05)
-    return seen
-
-
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_location_stays_below_its_cap(cpo, version):
     """Issue 5.4: equal shares over two EVSEs, obeyed by the station; CM-18 with live ids."""
@@ -61,16 +53,16 @@ async def test_a_location_stays_below_its_cap(cpo, version):
             return [share["share_w"] for share in view["shares"]]
 
         await cpo.api("PUT", path, {"max_power_w": CAP, "policy": "equal"})
-        await until(shares, lambda found: sum(found) <= CAP)
+        await looked(shares, lambda found: sum(found) <= CAP)
         await charger.plug(1)
         await charger.swipe("TAG1", 1)
-        await until(shares, lambda found: found[0] > 10_000)
+        await looked(shares, lambda found: found[0] > 10_000)
         await charger.plug(2)
         await charger.swipe("TAG2", 2)
-        both = await until(shares, lambda found: found[0] == found[1] > 7_000)
+        both = await looked(shares, lambda found: found[0] == found[1] > 7_000)
         _, compared = await cpo.api("POST", f"/stations/{name}/compare-limits", {"evse_id": 1})
         await charger.stop(1)
-        await until(shares, lambda found: found[1] > 10_000)
+        await looked(shares, lambda found: found[1] > 10_000)
 
     assert sum(both) <= CAP
     assert drawn
@@ -90,16 +82,16 @@ async def test_an_offline_station_keeps_its_share_over_a_crash(cpo):
 
     async with station(cpo, name, "1.6") as charger:
         await cpo.api("PUT", path, {"max_power_w": CAP, "policy": "first-come"})
-        await until(first, lambda share: share["share_w"] < CAP)
+        await looked(first, lambda share: share["share_w"] < CAP)
         await charger.plug(1)
         await charger.swipe("TAG1", 1)
-        before = await until(first, lambda share: share["share_w"] > 10_000)
+        before = await looked(first, lambda share: share["share_w"] > 10_000)
         await charger.cut()
         await cpo.kill()
         await cpo.start()
         without = await first()
         await charger.reconnect()
-        after = await until(first, lambda share: share["online"])
+        after = await looked(first, lambda share: share["online"])
 
     assert (before["state"], without["state"], after["state"]) == (
         "charging", "reserved", "charging",
@@ -118,11 +110,11 @@ async def test_a_station_is_set_by_its_template_after_its_boot(cpo, version):
     await cpo.api("PUT", "/settings-templates/all", {"settings": wanted})
 
     async with station(cpo, name, version):
-        view = await until(
+        view = await looked(
             lambda: settings(cpo, name), lambda found: found["items"] and not found["drift"]
         )
         # Frames of ours are logged a moment later.
-        log = await until(lambda: frames(cpo, name), lambda found: "out" in found)
+        log = await looked(lambda: frames(cpo, name), lambda found: "out" in found)
 
     assert [item["actual"] for item in view["items"]] == ["77"]
     assert (log["out"] - log["BootNotification"]).total_seconds() >= 1
@@ -163,7 +155,7 @@ async def test_a_dynamic_limit_is_sent_and_can_be_pulled(cpo):
         await cpo.api(
             "POST", f"/stations/{name}/set-charging-profile", {"evse_id": 1, "profile": profile}
         )
-        await until(lambda: limits(cpo, name), lambda found: found["profiles"])
+        await looked(lambda: limits(cpo, name), lambda found: found["profiles"])
         _, answer = await cpo.api(
             "POST", f"/stations/{name}/dynamic-limit", {"profile_id": 9, "limit": 5000}
         )

@@ -1,20 +1,13 @@
 """AU-12, TOK-30: local lists from the real server to the simulator's stations, and used offline."""
 
-import asyncio
 import contextlib
 
-import pytest
 from running import Cpo, password
+from waiting import LONG, until
 
 from chargers_sim import Station
 
 VERSIONS = ("1.6", "2.0.1", "2.1")
-
-
-async def until(condition, seconds=30):
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 async def own_token(cpo, uid, **fields):
@@ -42,15 +35,14 @@ def sent(one):
 
 async def has(cpo, name, version):
     """Wait until the server knows that a station has a version of its list."""
-    async with asyncio.timeout(30):
-        while True:
-            _, view = await cpo.api("GET", f"/stations/{name}/local-list")
-            if (view["state"], view["version"]) == ("in-step", version):
-                return view
-            await asyncio.sleep(0.02)
+
+    async def there():
+        _, view = await cpo.api("GET", f"/stations/{name}/local-list")
+        return (view["state"], view["version"]) == ("in-step", version)
+
+    await until(there)
 
 
-@pytest.mark.timeout(300)
 async def test_au12_lists_follow_the_tokens_are_used_offline_and_outlive_kill_9(tmp_path):
     settings = {"ocpp.refresh_delay": "0.1", "ocpp.local_list.interval": "0.1"}
     async with Cpo(tmp_path, **settings) as cpo, contextlib.AsyncExitStack() as stack:
@@ -77,7 +69,7 @@ async def test_au12_lists_follow_the_tokens_are_used_offline_and_outlive_kill_9(
             assert await one.swipe("STAFF-1") == "Accepted"
         await cpo.start()
         for one in stations.values():
-            await one.online(timeout=30)
+            await one.online(timeout=LONG)
         await own_token(cpo, "STAFF-3")
         for version, one in stations.items():
             await has(cpo, names[version], 3)

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from chargers_sim.emsp.invariants import differences, net, sessions_match_cdrs
-from tests.e2e.conftest import new_site, uid
+from tests.e2e.conftest import VERSIONS, double, joined, new_site, uid
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -169,16 +169,18 @@ async def test_a_refusal_of_the_emsp_reaches_the_charger(cpo, emsp, word):
         assert await charger.ask(token) in {"Blocked", "Expired", "Invalid"}
 
 
-async def test_an_emsp_that_does_not_answer_in_time_closes_the_door(cpo, emsp):
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_emsp_that_does_not_answer_in_time_closes_the_door(impatient, version):
     """TOK-24: NEVER fails closed."""
-    token = uid(emsp, "G")
-    await emsp.send_token(
-        {"uid": token, "whitelist": "NEVER", "authorize": {"allowed": "ALLOWED", "delay": 3}}
-    )
-    site = await new_site(cpo)
-    async with site.charger() as charger:
+    site = await new_site(impatient)
+    async with double(version) as emsp, site.charger() as charger:
+        partner = await joined(impatient, emsp)
+        token = uid(emsp, "G")
+        late = {"allowed": "ALLOWED", "delay": 3600}
+        await emsp.send_token({"uid": token, "whitelist": "NEVER", "authorize": late})
         await charger.boot()
         assert await charger.ask(token) == "Invalid"
+        await impatient.api("DELETE", f"/partners/{partner}")
 
 
 async def test_an_allowed_offline_token_is_accepted_when_its_emsp_is_away(cpo, emsp):

@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from waiting import LONG
 
-from tests.e2e.conftest import new_site, uid
+from tests.e2e.conftest import VERSIONS, double, joined, new_site, uid
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,7 +25,7 @@ def newer(emsp):
 
 async def started(cpo, emsp, site, **fields):
     order = await emsp.command(
-        "START_SESSION", token=uid(emsp), location_id=site.location, evse_uid=site.evse, wait=30,
+        "START_SESSION", token=uid(emsp), location_id=site.location, evse_uid=site.evse, wait=LONG,
         **fields,
     )  # fmt: skip
     assert order.outcome == "ACCEPTED", order.as_json()
@@ -42,7 +43,7 @@ async def test_a_session_is_started_and_stopped_by_command(cpo, emsp, ocpp):
         await charger.boot()
         session = await started(cpo, emsp, site, **reference)
 
-        order = await emsp.command("STOP_SESSION", session_id=session["id"], wait=30)
+        order = await emsp.command("STOP_SESSION", session_id=session["id"], wait=LONG)
         assert order.outcome == "ACCEPTED"
         await emsp.wait_until(
             lambda: [s["status"] for s in of(emsp.sessions, site)] == ["COMPLETED"]
@@ -66,7 +67,7 @@ async def test_a_start_without_evse_finds_a_free_one(cpo, emsp):
     async with site.charger() as charger:
         await charger.boot()
         order = await emsp.command(
-            "START_SESSION", token=uid(emsp), location_id=site.location, wait=30
+            "START_SESSION", token=uid(emsp), location_id=site.location, wait=LONG
         )
         assert order.outcome == "ACCEPTED"
         await emsp.wait_until(lambda: of(emsp.sessions, site))
@@ -80,7 +81,11 @@ async def test_a_charger_that_refuses_is_a_rejected_result(cpo, emsp):
         charger.answers["RemoteStartTransaction"] = lambda _payload: {"status": "Rejected"}
         await charger.boot()
         order = await emsp.command(
-            "START_SESSION", token=uid(emsp), location_id=site.location, evse_uid=site.evse, wait=30
+            "START_SESSION",
+            token=uid(emsp),
+            location_id=site.location,
+            evse_uid=site.evse,
+            wait=LONG,
         )
 
     assert order.response["result"] == "ACCEPTED"
@@ -136,16 +141,23 @@ async def test_a_session_of_another_emsp_cannot_be_stopped(cpo, doubles, emsp):
         await charger.end(5)
 
 
-async def test_a_charger_that_does_not_answer_is_a_timeout(cpo, emsp):
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_charger_that_does_not_answer_is_a_timeout(impatient, version):
     """CMD-7: exactly one result, TIMEOUT."""
-    site = await new_site(cpo)
-    async with site.charger() as charger:
+    site = await new_site(impatient)
+    async with double(version) as emsp, site.charger() as charger:
+        partner = await joined(impatient, emsp)
         await charger.boot()
         charger.mute = True
         order = await emsp.command(
-            "START_SESSION", token=uid(emsp), location_id=site.location, evse_uid=site.evse, wait=30
+            "START_SESSION",
+            token=uid(emsp),
+            location_id=site.location,
+            evse_uid=site.evse,
+            wait=LONG,
         )
         await asyncio.sleep(0.3)
+        await impatient.api("DELETE", f"/partners/{partner}")
 
     assert [result["result"] for result in order.results] == ["TIMEOUT"]
 
@@ -158,7 +170,7 @@ async def test_a_connector_is_unlocked_only_for_partners_that_may(cpo, emsp):
         await charger.boot()
         order = await emsp.command(
             "UNLOCK_CONNECTOR", location_id=site.location, evse_uid=site.evse, connector_id="1",
-            wait=30,
+            wait=LONG,
         )  # fmt: skip
 
     assert order.outcome in {"ACCEPTED", "NOT_SUPPORTED", "REJECTED"}
@@ -172,7 +184,7 @@ async def test_a_reservation_is_made_and_cancelled_by_the_emsp(cpo, emsp):
         await charger.boot()
         order = await emsp.command(
             "RESERVE_NOW", token=uid(emsp), location_id=site.location, evse_uid=site.evse,
-            reservation_id="4711", wait=30,
+            reservation_id="4711", wait=LONG,
         )  # fmt: skip
         assert order.outcome == "ACCEPTED"
         reserved = await charger.wait_for("ReserveNow")
@@ -180,7 +192,7 @@ async def test_a_reservation_is_made_and_cancelled_by_the_emsp(cpo, emsp):
         if not newer(emsp):
             return
 
-        cancelled = await emsp.command("CANCEL_RESERVATION", reservation_id="4711", wait=30)
+        cancelled = await emsp.command("CANCEL_RESERVATION", reservation_id="4711", wait=LONG)
 
         assert cancelled.outcome == "ACCEPTED"
         gone = await charger.wait_for("CancelReservation")
@@ -190,7 +202,7 @@ async def test_a_reservation_is_made_and_cancelled_by_the_emsp(cpo, emsp):
 async def test_an_unknown_reservation_cannot_be_cancelled(cpo, emsp):
     if not newer(emsp):
         return
-    order = await emsp.command("CANCEL_RESERVATION", reservation_id="nothing", wait=2)
+    order = await emsp.command("CANCEL_RESERVATION", reservation_id="nothing", wait=LONG)
 
     assert order.outcome in {"UNKNOWN_RESERVATION", "REJECTED"}
 

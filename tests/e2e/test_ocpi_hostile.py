@@ -6,8 +6,17 @@ import itertools
 
 import pytest
 import pytest_asyncio
+from waiting import LONG, until
 
-from tests.e2e.conftest import PASSWORD, VERSIONS, Site, location, new_site, tariff
+from tests.e2e.conftest import (
+    PASSWORD,
+    VERSIONS,
+    Site,
+    all_heard,
+    location,
+    new_site,
+    tariff,
+)
 from tests.e2e.test_ocpi_parties import SECOND
 from tests.support.cpo_process import CpoProcess
 from tests.support.raw_emsp import RawEmsp, check, envelope
@@ -151,7 +160,7 @@ async def test_a_server_killed_while_a_result_is_under_way_does_not_post_it_agai
             await charger.boot()
             charger.answers["RemoteStartTransaction"] = lambda _: {"status": "Rejected"}
             await started(raw, site)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(LONG):
                 await asked.wait()
             await cpo.kill()
         raw.answering = None
@@ -196,6 +205,11 @@ async def test_only_announced_commands_are_carried_out_where_the_contract_says_s
 # --- habits that answers teach -----------------------------------------------------------------
 
 
+def whole(raw):
+    """The status of the only EVSE in the newest whole location that a partner got."""
+    return raw.of("locations", "PUT")[-1].body["evses"][0]["status"]
+
+
 @pytest.mark.parametrize("status", [405, 501])
 async def test_a_partner_without_patch_gets_whole_objects_from_then_on(cpo, status):
     """PUSH-4: learnt from the first answer, shown, and kept in the audit."""
@@ -203,18 +217,18 @@ async def test_a_partner_without_patch_gets_whole_objects_from_then_on(cpo, stat
     async def no_patch(heard):
         return (status, b"no", {}) if heard.method == "PATCH" else None
 
-    async with met(cpo, "2.2.1") as raw:
+    site = await new_site(cpo)
+    async with met(cpo, "2.2.1", policy={"locations": [site.location]}) as raw:
         raw.answering = no_patch
-        site = await new_site(cpo)
         await raw.until(put(raw, "locations", site.location), "the location")
         async with site.charger() as charger:
             await charger.boot()
-            for word in ("Faulted", "Available", "Faulted"):
-                seen = len(raw.of("locations", "PUT"))
-                await charger.status(
-                    word, error="GroundFailure" if word == "Faulted" else "NoError"
-                )
-                await raw.until(lambda n=seen: len(raw.of("locations", "PUT")) > n, word)
+            await raw.until(lambda: whole(raw) == "AVAILABLE", "Available")
+            for _ in range(2):
+                await charger.fault()
+                await raw.until(lambda: whole(raw) == "OUTOFORDER", "Faulted")
+                await charger.available()
+                await raw.until(lambda: whole(raw) == "AVAILABLE", "Available")
         shown = await cpo.api("GET", f"/partners/{raw.partner}")
         probed = await cpo.api("POST", f"/partners/{raw.partner}/probe")
 
@@ -222,7 +236,6 @@ async def test_a_partner_without_patch_gets_whole_objects_from_then_on(cpo, stat
         assert shown["quirks"]["evse_patch"] is False
         assert probed["found"]["patch"] is False
         assert probed["quirks"]["evse_patch"] is False
-        assert raw.of("locations", "PUT")[-1].body["evses"][0]["status"] == "OUTOFORDER"
 
 
 async def test_a_partner_that_finds_nothing_to_patch_twice_gets_whole_objects(cpo):
@@ -231,18 +244,18 @@ async def test_a_partner_that_finds_nothing_to_patch_twice_gets_whole_objects(cp
     async def not_there(heard):
         return (404, b"<html>", {}) if heard.method == "PATCH" else None
 
-    async with met(cpo, "2.2.1") as raw:
+    site = await new_site(cpo)
+    async with met(cpo, "2.2.1", policy={"locations": [site.location]}) as raw:
         raw.answering = not_there
-        site = await new_site(cpo)
         await raw.until(put(raw, "locations", site.location), "the location")
         async with site.charger() as charger:
             await charger.boot()
-            for word in ("Faulted", "Available", "Faulted", "Available", "Faulted"):
-                seen = len(raw.of("locations", "PUT"))
-                await charger.status(
-                    word, error="GroundFailure" if word == "Faulted" else "NoError"
-                )
-                await raw.until(lambda n=seen: len(raw.of("locations", "PUT")) > n, word)
+            await raw.until(lambda: whole(raw) == "AVAILABLE", "Available")
+            for _ in range(3):
+                await charger.fault()
+                await raw.until(lambda: whole(raw) == "OUTOFORDER", "Faulted")
+                await charger.available()
+                await raw.until(lambda: whole(raw) == "AVAILABLE", "Available")
         shown = await cpo.api("GET", f"/partners/{raw.partner}")
 
         assert len(raw.of("locations", "PATCH")) == 2
@@ -269,9 +282,7 @@ async def test_a_partner_that_chokes_on_fractions_gets_whole_seconds(cpo):
         )
         shown = await cpo.api("GET", f"/partners/{raw.partner}")
 
-        async with asyncio.timeout(60):
-            while (await cpo.api("GET", f"/partners/{raw.partner}/backlog"))["items"]:
-                await asyncio.sleep(0.05)
+        await all_heard(cpo, raw.partner)
         assert shown["quirks"]["date_style"] == "seconds"
 
 
@@ -291,9 +302,7 @@ async def test_a_refusal_that_seconds_do_not_cure_leaves_the_dates_alone(cpo):
             items = (await cpo.api("GET", f"/partners/{raw.partner}/backlog"))["items"]
             return [i for i in items if i["parked"] and i["object"] == site.location]
 
-        async with asyncio.timeout(60):
-            while not await parked():
-                await asyncio.sleep(0.05)
+        await until(parked)
         shown = await cpo.api("GET", f"/partners/{raw.partner}")
 
         assert "date_style" not in shown["quirks"]
@@ -392,9 +401,11 @@ async def test_tokens_are_renewed_by_the_calendar_and_the_overlap_ends(tmp_path)
         await cpo.api("PATCH", f"/partners/{raw.partner}", {"policy": {"rotate_every": 1}})
         await raw.until(lambda: raw.of("credentials", "PUT"), "a renewal")
         await cpo.api("PATCH", f"/partners/{raw.partner}", {"policy": {}})
-        async with asyncio.timeout(60):
-            while (await raw.ask("GET", raw.at("credentials"), token=first)).status != 401:
-                await asyncio.sleep(0.1)
+
+        async def over():
+            return (await raw.ask("GET", raw.at("credentials"), token=first)).status == 401
+
+        await until(over)
 
         assert (await raw.ask("GET", raw.at("credentials"), token=raw.fresh)).code == 1000
 
@@ -537,9 +548,11 @@ async def test_a_pull_shows_how_far_it_is_and_goes_on_after_a_kill(tmp_path):
         raw.heard.clear()
         released.set()
         await cpo.start()
-        async with asyncio.timeout(60):
-            while (await cpo.api("GET", f"/partners/{invited['id']}"))["token_pull"] is not None:
-                await asyncio.sleep(0.05)
+
+        async def pulled():
+            return (await cpo.api("GET", f"/partners/{invited['id']}"))["token_pull"] is None
+
+        await until(pulled)
         last = await raw.ask("GET", raw.at("tokens", "NL", "PUL", "04PUL049"))
 
         assert (shown["count"], shown["total"]) == (30, 50)

@@ -7,7 +7,7 @@ import pytest
 
 from chargers_sim.emsp import CallFailed
 from chargers_sim.emsp.invariants import digest
-from tests.e2e.conftest import double, joined, new_site, uid
+from tests.e2e.conftest import all_heard, double, joined, new_site, uid
 from tests.e2e.test_ocpi_charging import charge, of
 from tests.support.cpo_process import CpoProcess
 
@@ -45,7 +45,7 @@ class Mirror:
 async def test_a_mirror_by_date_equals_a_full_pull(tmp_path):
     """I9 and I10: under load, with a kill in between; paging is the same in every version."""
     async with CpoProcess(tmp_path) as cpo, double("2.2.1") as emsp:
-        await joined(cpo, emsp)
+        partner = await joined(cpo, emsp)
         await emsp.send_token({"uid": uid(emsp)})
         sites = [await new_site(cpo, ocpp=ocpp) for ocpp in ("1.6", "2.0.1") * 2]
         mirror = Mirror(emsp)
@@ -55,9 +55,10 @@ async def test_a_mirror_by_date_equals_a_full_pull(tmp_path):
         await cpo.kill()
         await cpo.start()
         await asyncio.gather(*(charge(site, uid(emsp)) for site in sites))
-        await emsp.wait_until(lambda: all(len(of(emsp.cdrs, s)) == 2 for s in sites), timeout=40)
-        await asyncio.sleep(0.3)
+        await emsp.wait_until(lambda: all(len(of(emsp.cdrs, s)) == 2 for s in sites))
+        await all_heard(cpo, partner)
         following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
         await mirror.poll()
 
         assert mirror.polls > 2

@@ -5,6 +5,7 @@ from decimal import Decimal
 from urllib.parse import quote
 
 import pytest
+from waiting import LONG, until
 
 from chargers_sim.emsp.journal import ocpi_time, utc_now
 from tests.e2e.conftest import double, joined, location, new_site, uid
@@ -217,9 +218,7 @@ async def test_a_list_by_date_gives_whole_locations(cpo, emsp):
             found = await emsp.fetch("locations", date_from=since)
             return next((thing for thing in found if thing["id"] == site.location), None)
 
-        async with asyncio.timeout(30):
-            while (whole := await listed()) is None:
-                await asyncio.sleep(0.05)
+        whole = await until(listed)
 
     assert whole["evses"][0]["connectors"][0]["id"] == "1"
     assert whole["last_updated"] >= whole["evses"][0]["last_updated"] >= since
@@ -339,9 +338,7 @@ async def test_a_token_both_emsps_pushed_is_billed_once(cpo, doubles, emsp):
     def billed():
         return [cdr for partner in (emsp, other) for cdr in of(partner.cdrs, site)]
 
-    async with asyncio.timeout(40):
-        while not billed():
-            await asyncio.sleep(0.05)
+    await until(billed)
     await asyncio.sleep(0.5)
     assert len(billed()) == 1
 
@@ -406,7 +403,7 @@ async def test_a_started_session_is_not_asked_about_again(cpo, emsp):
     async with site.charger() as charger:
         await charger.boot()
         order = await emsp.command(
-            "START_SESSION", token=card, location_id=site.location, evse_uid=site.evse, wait=30
+            "START_SESSION", token=card, location_id=site.location, evse_uid=site.evse, wait=LONG
         )
         assert order.outcome == "ACCEPTED"
         await emsp.wait_until(lambda: [s for s in emsp.sessions.values() if at_site(s, site)])
@@ -426,7 +423,11 @@ async def test_a_result_that_did_not_get_through_is_posted_again(cpo, emsp):
     async with site.charger() as charger:
         await charger.boot()
         order = await emsp.command(
-            "START_SESSION", token=uid(emsp), location_id=site.location, evse_uid=site.evse, wait=30
+            "START_SESSION",
+            token=uid(emsp),
+            location_id=site.location,
+            evse_uid=site.evse,
+            wait=LONG,
         )
         await asyncio.sleep(0.3)
         await emsp.wait_until(lambda: [s for s in emsp.sessions.values() if at_site(s, site)])

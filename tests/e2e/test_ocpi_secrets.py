@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from waiting import until
 
 from tests.e2e.conftest import PASSWORD, double, joined, new_site, uid
 from tests.e2e.test_ocpi_charging import charge, of
@@ -74,10 +75,10 @@ async def test_tokens_are_pulled_again_from_where_the_last_pull_began(tmp_path):
             pulls = emsp.journal.received("tokens", method="GET")
             return [exchange for exchange in pulls if "date_from" in exchange.query]
 
-        found = await emsp.wait_until(dated, timeout=40)
+        found = await emsp.wait_until(dated)
         await emsp.send_token({"uid": "04LATER"}, push=False)
         seen = len(dated())
-        await emsp.wait_until(lambda: len(dated()) > seen + 1, timeout=40)
+        await emsp.wait_until(lambda: len(dated()) > seen + 1)
         site = await new_site(cpo)
         async with site.charger() as charger:
             await charger.boot()
@@ -94,10 +95,12 @@ async def test_what_waits_for_a_partner_is_shown(cpo):
         partner = await joined(cpo, emsp)
         emsp.fail("503", module="locations", times=None)
         site = await new_site(cpo)
-        await emsp.wait_until(lambda: len(emsp.journal.received("locations")) > 2)
 
-        items = (await cpo.api("GET", f"/partners/{partner}/backlog"))["items"]
+        async def tried():
+            items = (await cpo.api("GET", f"/partners/{partner}/backlog"))["items"]
+            return any(item["attempts"] for item in items) and items
 
+        items = await until(tried)
         assert any(site.location in item["object"] for item in items)
         entry = max(items, key=lambda item: item["attempts"])
         assert entry["attempts"] >= 1

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 import pytest
-from waiting import until
+from waiting import LONG, until
 
 from tests.e2e.conftest import location, new_site, tariff, uid
 from tests.e2e.test_ocpi_commands import newer, of, started
@@ -37,10 +37,10 @@ async def test_a_charging_profile_is_set_shown_and_cleared(cpo, emsp):
         await charger.boot()
         session = await started(cpo, emsp, site)
 
-        put = await emsp.charging_profile("PUT", session["id"], charging_profile=profile, wait=30)
+        put = await emsp.charging_profile("PUT", session["id"], charging_profile=profile, wait=LONG)
         sent = await charger.wait_for("SetChargingProfile")
-        got = await emsp.charging_profile("GET", session["id"], duration=900, wait=30)
-        cleared = await emsp.charging_profile("DELETE", session["id"], wait=30)
+        got = await emsp.charging_profile("GET", session["id"], duration=900, wait=LONG)
+        cleared = await emsp.charging_profile("DELETE", session["id"], wait=LONG)
         await charger.end(5)
 
     assert (put.outcome, got.outcome, cleared.outcome) == ("ACCEPTED",) * 3
@@ -152,14 +152,14 @@ async def test_a_reservation_is_a_session_until_it_is_cancelled(cpo, emsp):
         await charger.boot()
         order = await emsp.command(
             "RESERVE_NOW", token=uid(emsp), location_id=site.location, evse_uid=site.evse,
-            reservation_id=f"R-{site.location}", wait=30,
+            reservation_id=f"R-{site.location}", wait=LONG,
         )  # fmt: skip
         assert order.outcome == "ACCEPTED"
         await emsp.wait_until(
             lambda: [s["status"] for s in of(emsp.sessions, site)] == ["RESERVATION"]
         )
 
-        await emsp.command("CANCEL_RESERVATION", reservation_id=f"R-{site.location}", wait=30)
+        await emsp.command("CANCEL_RESERVATION", reservation_id=f"R-{site.location}", wait=LONG)
 
         await emsp.wait_until(
             lambda: [s["status"] for s in of(emsp.sessions, site)] in (["COMPLETED"], ["INVALID"])
@@ -192,7 +192,7 @@ async def test_a_profile_reaches_a_charger_of_2_0_1_and_its_change_the_emsp(cpo,
         await charger.boot()
         session = await started(cpo, emsp, site)
 
-        put = await emsp.charging_profile("PUT", session["id"], charging_profile=profile, wait=30)
+        put = await emsp.charging_profile("PUT", session["id"], charging_profile=profile, wait=LONG)
         sent = await charger.wait_for("SetChargingProfile")
 
         assert put.outcome == "ACCEPTED"
@@ -343,7 +343,7 @@ async def test_profiles_too_often_are_told_so(cpo, emsp):
         said = []
         for _ in range(4):
             order = await emsp.charging_profile(
-                "PUT", session["id"], charging_profile=profile, wait=30
+                "PUT", session["id"], charging_profile=profile, wait=LONG
             )
             said.append(order.response["result"])
         await charger.end(5)
@@ -355,7 +355,7 @@ async def test_profiles_too_often_are_told_so(cpo, emsp):
 async def reserved(cpo, emsp, site):
     order = await emsp.command(
         "RESERVE_NOW", token=uid(emsp), location_id=site.location, evse_uid=site.evse,
-        reservation_id=f"R{site.location}", wait=30,
+        reservation_id=f"R{site.location}", wait=LONG,
     )  # fmt: skip
     assert order.outcome == "ACCEPTED"
     await emsp.wait_until(lambda: of(emsp.sessions, site))

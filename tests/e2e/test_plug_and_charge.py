@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 
-import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from contract_pki import EMAID, Mobility, pem
@@ -13,7 +12,6 @@ from chargers_sim import Station
 from chargers_sim.template import load_template
 
 
-@pytest.mark.timeout(300)
 async def test_c50_c51_c52_m24_m26_plug_and_charge_from_end_to_end(tmp_path):
     mobility = Mobility(dt.datetime.now(dt.UTC).replace(microsecond=0))
     wanted = []

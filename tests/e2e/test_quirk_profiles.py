@@ -1,8 +1,7 @@
 """Issue 5.7: kinds of chargers, repair rules as data, and what each station deviates in."""
 
-import asyncio
-
 import pytest
+from waiting import looked
 
 from tests.e2e.conftest import new_site
 from tests.support.raw_charger import CallError
@@ -68,9 +67,7 @@ async def test_each_deviation_is_recorded_and_shown(cpo):
             found = (await station(cpo, site))["deviations"]
             return {(d["action"], d["where"], d["what"]): d["count"] for d in found}
 
-        async with asyncio.timeout(60):
-            while len(seen := await counted()) < 2:
-                await asyncio.sleep(0.1)
+        seen = await looked(counted, lambda found: len(found) == 2)
 
     assert seen["StatusNotification", "", "additionalProperties"] == 3
     assert seen["MeterValues", "meterValue/*/sampledValue/*/value", "type"] == 4

@@ -1,8 +1,7 @@
 """What becomes of a remote start that the station accepted, as a user of the API sees it."""
 
-import asyncio
-
 import pytest
+from waiting import until
 
 from tests.e2e.conftest import PASSWORD, new_site
 from tests.support.cpo_process import CpoProcess
@@ -14,12 +13,12 @@ VERSIONS = ("1.6", "2.0.1")
 
 async def start_of(cpo, command, state):
     """Wait until a command's start is in a state; returns it."""
-    start = None
-    async with asyncio.timeout(60):
-        while start is None or start["state"] != state:
-            await asyncio.sleep(0.05)
-            start = (await cpo.api("GET", f"/commands/{command['id']}"))["start"]
-    return start
+
+    async def there():
+        start = (await cpo.api("GET", f"/commands/{command['id']}"))["start"]
+        return start and start["state"] == state and start
+
+    return await until(there)
 
 
 async def remote_start(cpo, site):

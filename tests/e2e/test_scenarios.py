@@ -7,6 +7,7 @@ import pytest_asyncio
 import trustme
 from aiohttp.test_utils import TestServer
 from running import Cpo, evse_uid, password
+from waiting import LONG
 
 from chargers_sim import Emsp
 from chargers_sim.contract import Folder, contract_for
@@ -78,7 +79,7 @@ async def test_scenario(roaming, name, version):
         "url": cpo.ocpp_url,
         "identity": me,
         "password": password(me),
-        "patience": 5,
+        "patience": LONG,
     }
     index = stations.index(me)
     runner = Runner(
@@ -92,6 +93,7 @@ async def test_scenario(roaming, name, version):
             "location": f"LOC-{index}",
             "evse": evse_uid(index),
         },
+        patience=LONG,
     )
 
     verdict = await runner.run()

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import trustme
 from running import Cpo, password
+from waiting import LONG, looked, until
 
 from chargers_sim import Station
 
@@ -40,7 +41,6 @@ async def s_client(port, *options):
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-@pytest.mark.timeout(300)
 async def test_s8_086_the_four_suites_and_a_renewal_without_a_restart(tmp_path):
     authority = trustme.CA(key_type=trustme.KeyType.RSA)
     ec, rsa = (
@@ -61,16 +61,21 @@ async def test_s8_086_the_four_suites_and_a_renewal_without_a_restart(tmp_path):
 
         issue(tmp_path, authority, trustme.KeyType.ECDSA, "second")
         cpo.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(60):
-            while "CN = second" not in await s_client(port, "-tls1_2"):
-                await asyncio.sleep(0.1)
+
+        async def handshake():
+            return await s_client(port, "-tls1_2")
+
+        await looked(handshake, lambda said: "CN = second" in said)
         _, calendar = await cpo.api("GET", "/certificates")
         assert {i["name"] for i in calendar["items"]} == {
             "ocpp.tls.certificate", "ocpp.tls.second_certificate",
         }  # fmt: skip
 
 
-@pytest.mark.timeout(300)
+async def shown(cpo, path):
+    return (await cpo.api("GET", path))[1]
+
+
 async def test_fw07_fw09_073_074_a09_a_password_is_rotated_and_a_certificate_renewed(tmp_path):
     authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
@@ -89,24 +94,25 @@ async def test_fw07_fw09_073_074_a09_a_password_is_rotated_and_a_certificate_ren
             ) as station:
                 _, rotated = await cpo.api("POST", f"/stations/{name}/rotate-password", {})
                 assert rotated["status"] == "Accepted"
-                async with asyncio.timeout(60):
-                    while (await cpo.api("GET", f"/stations/{name}"))[1]["rotating"]:
-                        await asyncio.sleep(0.05)
-                await station.online(timeout=30)
+                await looked(
+                    lambda name=name: shown(cpo, f"/stations/{name}"),
+                    lambda seen: not seen["rotating"],
+                )
+                await station.online(timeout=LONG)
                 _, renewed = await cpo.api("POST", f"/stations/{name}/renew-certificate", {})
                 assert renewed["status"] == "Accepted"
-                async with asyncio.timeout(60):
-                    while not any(
-                        i["station"] == name
-                        for i in (await cpo.api("GET", "/certificates?state=soon"))[1]["items"]
-                    ):
-                        await asyncio.sleep(0.05)
+                await looked(
+                    lambda: shown(cpo, "/certificates?state=soon"),
+                    lambda seen, name=name: name in [i["station"] for i in seen["items"]],
+                )
                 assert station.certificates.chain_pem is not None
             # The old password is of no use any more.
-            async with asyncio.timeout(60):
-                stale = Station(cpo.ocpp_url, name, ocpp=version, password=password(name))
-                stale.start()
-                while not any(e["event"] == "refused" or "401" in str(e) for e in stale.events):
-                    await asyncio.sleep(0.05)
-                assert not stale.is_online
-                await stale.close()
+            stale = Station(cpo.ocpp_url, name, ocpp=version, password=password(name))
+            stale.start()
+            await until(
+                lambda stale=stale: any(
+                    e["event"] == "refused" or "401" in str(e) for e in stale.events
+                )
+            )
+            assert not stale.is_online
+            await stale.close()

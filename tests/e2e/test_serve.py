@@ -12,12 +12,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("--set", "ocpp.port=0", "--set", "ocpi.port=0", "--set", "operator.port=0")
-
-pytestmark = pytest.mark.timeout(180)
 
 
 def cpo(here, *args):

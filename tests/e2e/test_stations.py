@@ -1,11 +1,11 @@
 """Every station type, start point and version is billed to the Wh by the real server."""
 
-import asyncio
 from decimal import Decimal
 
 import pytest
 import pytest_asyncio
 from running import Cpo, password
+from waiting import until
 
 from chargers_sim import Emsp, Station
 from chargers_sim.emsp.drivers import SAMPLE_TOKENS
@@ -44,7 +44,7 @@ async def roaming(tmp_path_factory):
         yield cpo, emsp, tag, stations
 
 
-async def bills(emsp, location, count, settle):
+async def bills(emsp, location, count):
     def found():
         return [
             Decimal(str(c["total_energy"]))
@@ -52,22 +52,12 @@ async def bills(emsp, location, count, settle):
             if c["cdr_location"]["id"] == location
         ]
 
-    await settle(lambda: len(found()) >= count)
+    await until(lambda: len(found()) >= count)
     return found()
 
 
-@pytest.fixture
-def settle():
-    async def wait(condition, seconds=40):
-        async with asyncio.timeout(seconds):
-            while not condition():
-                await asyncio.sleep(0.02)
-
-    return wait
-
-
 @pytest.mark.parametrize(("name", "version"), TYPES)
-async def test_a_station_type_is_billed_exactly(roaming, settle, name, version):
+async def test_a_station_type_is_billed_exactly(roaming, name, version):
     """MV-01..: units, multipliers, registers with history, phases, DC; S_STATUS by NotifyEvent."""
     cpo, emsp, tag, stations = roaming
     me = identity(name, version)
@@ -86,12 +76,12 @@ async def test_a_station_type_is_billed_exactly(roaming, settle, name, version):
 
     location = f"LOC-{stations.index(me)}"
     assert not refused
-    assert await bills(emsp, location, 1, settle) == [Decimal("5.2")]
+    assert await bills(emsp, location, 1) == [Decimal("5.2")]
     assert not emsp.violations
 
 
 @pytest.mark.parametrize(("name", "version"), DOUBTFUL)
-async def test_what_cannot_be_believed_is_held_or_right(roaming, settle, name, version):
+async def test_what_cannot_be_believed_is_held_or_right(roaming, name, version):
     """A meter that changes what it signed, a clock hours ahead: nobody gets a wrong bill."""
     cpo, emsp, tag, stations = roaming
     me = identity(name, version)
@@ -113,16 +103,17 @@ async def test_what_cannot_be_believed_is_held_or_right(roaming, settle, name, v
     def billed():
         return [c for c in emsp.state()["cdrs"] if c["cdr_location"]["id"] == location]
 
-    async with asyncio.timeout(60):
-        while not billed() and not await held():
-            await asyncio.sleep(0.1)
+    async def over():
+        return billed() or await held()
+
+    await until(over)
     for bill in billed():
         assert Decimal(str(bill["total_energy"])) == Decimal("5.2")
         assert Decimal("0.9") <= Decimal(str(bill["total_time"])) <= Decimal("1.1")
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_a_transaction_may_start_at_any_point(roaming, settle, point):
+async def test_a_transaction_may_start_at_any_point(roaming, point):
     """E01, TC_E_09 to TC_E_12: TxStartPoint."""
     cpo, emsp, tag, stations = roaming
     me = f"point-{point}"
@@ -136,5 +127,5 @@ async def test_a_transaction_may_start_at_any_point(roaming, settle, point):
         await station.unplug()
 
     location = f"LOC-{stations.index(me)}"
-    assert await bills(emsp, location, 1, settle) == [Decimal(3)]
+    assert await bills(emsp, location, 1) == [Decimal(3)]
     assert not emsp.violations

@@ -67,8 +67,12 @@ async def test_PUSH_3_CDR_2_a_session_and_then_its_cdr_reach_the_emsp(world, ver
 
 
 @pytest.mark.parametrize("do", ["500", "reset", "timeout", "html", "429", "apply-then-reset"])
-async def test_D4_CDR_19_faults_lose_nothing_and_double_nothing(world, do):
-    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+async def test_D4_CDR_19_faults_lose_nothing_and_double_nothing(tmp_path, do):
+    patience = {"timeout": 3} if do == "timeout" else {}
+    async with (
+        partner_world(f"sqlite:///{tmp_path}/cpo.db", push=patience) as world,
+        Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp,
+    ):
         partner = await connected(world, emsp)
         emsp.fail(do, times=3, module="cdrs")
         emsp.fail(do, times=2, module="sessions")

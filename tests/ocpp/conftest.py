@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from waiting import LONG, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.headers import build_authorization_basic
 
@@ -63,7 +64,7 @@ class Charger:
         waiter: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting[str(frame[1])] = waiter
         await self.socket.send(json.dumps(frame))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG):
             return await waiter
 
     async def call(self, action: str, /, **payload: Any) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class Charger:
         """Send any text and return the frame that comes back under an id nobody waits for."""
         self._stray.clear()
         await self.socket.send(text)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG):
             await self._stray.wait()
         return self.strays[-1]
 
@@ -146,6 +147,7 @@ class Backend(Charging):
             additional_headers={"Authorization": build_authorization_basic(identity, PASSWORD)},
             proxy=None,
             ping_interval=None,
+            open_timeout=LONG,
         )
         charger = Charger(socket, version)
         charger.answers.update(answers or {})
@@ -164,6 +166,7 @@ class Backend(Charging):
             additional_headers={"Authorization": build_authorization_basic(identity, PASSWORD)},
             proxy=None,
             ping_interval=None,
+            open_timeout=LONG,
         )
         charger = Charger(socket, version)
         self.chargers.append(charger)
@@ -176,9 +179,7 @@ class Backend(Charging):
         return list(self.store.rows.get(_session_type(), {}).values())
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():
-                await asyncio.sleep(0.002)
+        await until(condition)
 
 
 def _session_type() -> type:
@@ -205,7 +206,7 @@ async def open_backend() -> AsyncIterator[BackendMaker]:
             "port": 0,
             "connects_per_minute": 0,
             "accepts_per_second": 0,
-            "call_timeout": 2,
+            "call_timeout": 30,
             **settings,
         }
         backend.server, notes = ocpp_server(

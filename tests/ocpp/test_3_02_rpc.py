@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from waiting import LONG
 
 from cpo.errors import StationOffline, StationTimeout, StoreUnavailable
 from cpo.ocpp import validation
@@ -210,11 +211,11 @@ async def test_rp24_a_dropped_socket_ends_our_calls_at_once(backend, version):
     charger = await backend.charger(version)
     charger.silent = True
     link = backend.stations.link("CP1")
-    ours = asyncio.create_task(link.call("ClearCache", {}, timeout=30))
+    ours = asyncio.create_task(link.call("ClearCache", {}, timeout=10 * LONG))
     await backend.until(lambda: bool(charger.asked))
     charger.socket.transport.abort()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONG):
         with pytest.raises(StationOffline):
             await ours
 
@@ -227,7 +228,7 @@ async def test_rp25_a_station_that_is_deaf_for_calls_is_made_to_reconnect(backen
         with pytest.raises(StationTimeout):
             await link.call("ClearCache", {}, timeout=0.02)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG):
         await charger.socket.wait_closed()
     assert charger.socket.close_code == 1012
 

@@ -80,7 +80,7 @@ async def test_cm04_a_start_that_comes_before_the_answer_is_tied_too(backend, bo
             evse_uid="CP1-uid-1-x",
             location_id="L-CP1",
             token=token,
-            timeout=2,
+            timeout=5,
         )
     )
     await backend.until(lambda: bool(charger.asked))

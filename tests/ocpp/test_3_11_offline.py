@@ -114,7 +114,7 @@ async def test_bo10_boot_after_boot_is_answered_each_time(backend, version):
 
 
 async def test_tr20_q8_a_station_that_only_listens_is_not_closed(open_backend):
-    backend = await open_backend(ping_interval=0.05, ping_timeout=5)
+    backend = await open_backend(ping_interval=0.05, ping_timeout=20)
     await backend.register("CP1")
     charger = await backend.charger("1.6")
     await asyncio.sleep(0.4)

@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 import trustme
+from waiting import LONG
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.headers import build_authorization_basic
@@ -394,19 +395,23 @@ async def test_sec01_sec02_strangers_are_refused_before_the_upgrade(backend):
 
 
 async def test_sec05_a_thousand_guesses_are_slowed_and_the_charger_gets_in(backend):
+    clock = asyncio.get_running_loop()
+    began = clock.time()
     statuses = [
         await refused(backend, None, password=f"guess-number-{n:04}", scheme="ws")
         for n in range(100)
     ]
 
-    assert statuses.count(401) <= 11
+    # Ten a minute, and those ten at once.
+    assert statuses.count(401) <= 11 + (clock.time() - began) / 6
+    assert statuses.count(429) > 0
     assert set(statuses) == {401, 429}
     charger = await backend.charger("1.6")
     assert "currentTime" in await charger.call("Heartbeat")
 
 
 async def test_sec07_slow_handshakes_do_not_disturb_live_stations(open_backend):
-    backend = await open_backend(handshake_timeout=0.3)
+    backend = await open_backend(handshake_timeout=4)
     await backend.register("CP1")
     charger = await backend.charger("1.6")
     slow = [await asyncio.open_connection("127.0.0.1", backend.port) for _ in range(100)]
@@ -416,7 +421,8 @@ async def test_sec07_slow_handshakes_do_not_disturb_live_stations(open_backend):
 
     for reader, writer in slow:
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            async with asyncio.timeout(LONG):
+                assert await reader.read() == b""
         writer.close()
     assert "currentTime" in await charger.call("Heartbeat")
 

@@ -18,7 +18,6 @@ GENERATED = int(os.environ.get("CPO_FUZZ_FRAMES", "3000"))
 FIRST = os.environ.get("CPO_FUZZ_SEED", "1")
 
 
-@pytest.mark.timeout(120)
 async def test_i12_every_bad_frame_gets_its_code_and_the_line_lives(open_backend, version):
     backend = await open_backend(messages_per_second=0)
     await backend.register("CP1")

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from waiting import LONG
 
 from cpo.domain.command import CommandKind, StationCommand
 from tests.conftest import absent
@@ -86,7 +87,8 @@ async def test_rp30_a_strict_client_objects_to_nothing_of_ours(
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    async with asyncio.timeout(LONG):
+        line = (await process.stdout.readline()).decode()
     assert line == "charged\n", line
     link = backend.stations.link("CP1")
     replies = {}

@@ -96,7 +96,6 @@ async def test_ocpp_ws_cli_finds_nothing(open_backend, tmp_path):
 
 
 @WANTED
-@pytest.mark.timeout(300)
 async def test_test_ocpp_is_content(open_backend, tmp_path):
     fetched(
         sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
+from waiting import LONG
 from websockets.asyncio.client import connect
 
-PATIENCE = 60
+PATIENCE = LONG
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 

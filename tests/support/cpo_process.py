@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import aiohttp
 from ports import free_port
+from waiting import LONG
 
 from chargers_sim.emsp import exact
 
@@ -31,7 +32,7 @@ host = "127.0.0.1"
 port = {ocpp}
 connects_per_minute = 0
 offline_grace = {offline_grace}
-call_timeout = 3
+call_timeout = 30
 start_timeout = 0.5
 
 [[ocpp.quirk_profiles]]
@@ -53,8 +54,8 @@ port = {ocpi}
 allow_private_urls = true
 status_debounce = 0.05
 session_update_interval = 0.2
-authorize_timeout = 2
-command_timeout = 5
+authorize_timeout = {authorize_timeout}
+command_timeout = {command_timeout}
 requests_per_second = 0
 token_sync_interval = {token_sync}
 rotation_overlap = {overlap}
@@ -62,7 +63,7 @@ rotation_overlap = {overlap}
 [ocpi.push]
 backoff_min = 0.05
 backoff_max = 0.5
-timeout = 2
+timeout = {push_timeout}
 drain_rate = 500
 
 [operator]
@@ -92,9 +93,12 @@ class CpoProcess:
         self,
         directory: Path,
         *,
-        offline_grace: float = 300,
+        offline_grace: float = 86_400,
         token_sync: float = 3600,
         overlap: float = 900,
+        authorize_timeout: float = 30,
+        command_timeout: float = 30,
+        push_timeout: float = 30,
         more: str = "",
         environment: dict[str, str] | None = None,
     ) -> None:
@@ -107,6 +111,9 @@ class CpoProcess:
             "offline_grace": offline_grace,
             "token_sync": token_sync,
             "overlap": overlap,
+            "authorize_timeout": authorize_timeout,
+            "command_timeout": command_timeout,
+            "push_timeout": push_timeout,
         }
         self._more = more
         self._ports = {name: free_port() for name in ("ocpp", "ocpi", "operator")}
@@ -170,7 +177,7 @@ class CpoProcess:
     async def api(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the operator API; raises Refused for anything but 2xx."""
         if self._http is None:
-            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LONG))
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
         data = None if body is None else exact.dumps(body)
         url = f"{self.urls['operator']}/api/v1{path}"

@@ -173,7 +173,7 @@ class Told:
 @asynccontextmanager
 async def partner_world(url="sqlite:///:memory:", *, store=None, parties=PARTIES, **ocpi):
     """Run a partner side on free ports; settings of `ocpi` may be given by name."""
-    push = {"backoff_min": 0.05, "backoff_max": 0.4, "timeout": 2, "drain_rate": 0}
+    push = {"backoff_min": 0.05, "backoff_max": 0.4, "timeout": 30, "drain_rate": 0}
     push |= ocpi.pop("push", {})
     settings = Settings.model_validate(
         {

@@ -10,20 +10,32 @@ FIRST, EACH = 20_000, 600
 
 
 def free_port():
-    """Return a port that is free now and that no other test process takes."""
+    """Return a port that is free now and that no other test process takes, of this run or another."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 20
     for _ in range(EACH):
         port = FIRST + worker * EACH + random.randrange(EACH)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in _given:
-            _given.add(port)
+        if _free(port) and _claimed(port):
             return port
     raise OSError("no port is free")
 
 
-_given: set[int] = set()
+def _free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _claimed(port):
+    """Claim a port for the life of this process, whether anybody listens there or not."""
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(f"\0cpo-test-port-{port}")
+        except OSError:
+            return False
+        # Nobody closes it: the name is given back with the end of the process.
+        claim.detach()
+    return True

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+from waiting import LONG, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -48,6 +49,7 @@ class Charger:
             self._url,
             subprotocols=[self.protocol],
             additional_headers={"Authorization": f"Basic {secret}"},
+            open_timeout=LONG,
         )
         self._reading = asyncio.create_task(self._read())
         return self
@@ -74,15 +76,13 @@ class Charger:
         id_ = f"{self.identity}-{next(self._numbers)}"
         self._waiting[id_] = answer = asyncio.get_running_loop().create_future()
         await self._socket.send(json.dumps([2, id_, action, payload]))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LONG):
             return await answer
 
-    async def wait_for(self, action: str, *, timeout: float = 30) -> dict[str, Any]:
+    async def wait_for(self, action: str) -> dict[str, Any]:
         """Return the payload of a call of the server, as soon as it is here."""
-        async with asyncio.timeout(timeout):
-            while not (found := [payload for name, payload in self.got if name == action]):
-                await asyncio.sleep(0.005)
-            return found[-1]
+        found = await until(lambda: [payload for name, payload in self.got if name == action])
+        return found[-1]
 
     def got_of(self, action: str) -> list[dict[str, Any]]:
         """Return the payloads of one kind of the server's calls."""

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from aiohttp import web
+from waiting import LONG
 from yarl import URL
 
 from chargers_sim.listening import listen, stop_listening
@@ -108,7 +109,7 @@ class RawEmsp:
         self._server = await listen(self._runner, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         self._http = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(30), skip_auto_headers=("Content-Type", "User-Agent")
+            timeout=aiohttp.ClientTimeout(LONG), skip_auto_headers=("Content-Type", "User-Agent")
         )
         return self
 
@@ -222,10 +223,10 @@ class RawEmsp:
         """Return what the server sent to one of our modules."""
         return [h for h in self.heard if h.module == module and method in (None, h.method)]
 
-    async def until(self, test: Callable[[], Any], what: str = "it", seconds: float = 60) -> Any:
+    async def until(self, test: Callable[[], Any], what: str = "it") -> Any:
         """Wait until a test holds, and return what it found."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(LONG):
                 while not (found := test()):
                     await asyncio.sleep(0.02)
         except TimeoutError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 from ports import free_port
+from waiting import LONG, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +60,7 @@ class Cpo:
 
     async def __aenter__(self):
         self._http = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {self.key}"}, timeout=aiohttp.ClientTimeout(30)
+            headers={"Authorization": f"Bearer {self.key}"}, timeout=aiohttp.ClientTimeout(LONG)
         )
         config = self.folder / "config.toml"
         config.write_text(
@@ -111,7 +112,8 @@ class Cpo:
         """End the server politely; returns its exit code."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), 30)
+        async with asyncio.timeout(LONG):
+            return await self.process.wait()
 
     async def api(self, method, path, body=None, *, ok=True):
         """Call the operator API; returns (status, parsed body)."""
@@ -145,12 +147,12 @@ class Cpo:
         """Invite a partner and let the double register with us."""
         _, invitation = await self.api("POST", "/partners", {"name": name})
         await emsp.register(invitation["versions_url"], invitation["token_a"], version=version)
-        async with asyncio.timeout(60):
-            while True:
-                _, partner = await self.api("GET", f"/partners/{invitation['id']}")
-                if partner["tokens_pulled_at"]:
-                    return partner
-                await asyncio.sleep(0.05)
+
+        async def pulled():
+            _, partner = await self.api("GET", f"/partners/{invitation['id']}")
+            return partner["tokens_pulled_at"] and partner
+
+        return await until(pulled)
 
 
 def password(station):

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from running import Cpo, free_port
+from waiting import LONG
 
 
 class NatsServer:
@@ -34,7 +35,7 @@ class NatsServer:
 
     async def started(self):
         """Wait until it takes connections."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG):
             while True:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -110,7 +111,7 @@ class Nodes:
 
     async def api(self, method, path, body=None, *, ok=True):
         """Ask any node; while another one takes over, ask again."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONG):
             while True:
                 node = self._dice.choice(self.nodes)
                 status, answer = await node.api(method, path, body, ok=False)

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 
 # Only a test that fails anyway waits this long.
-LONG = 40
+LONG = 90
 
 
 async def until(found, *, seconds=LONG):
@@ -25,3 +25,19 @@ async def until(found, *, seconds=LONG):
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"not within {seconds} s; in the end it was {last!r}") from None
+
+
+async def looked(look, good):
+    """Look (a coroutine function) until what is seen is `good`, and return it."""
+    seen = None
+
+    async def found():
+        nonlocal seen
+        seen = await look()
+        return good(seen)
+
+    try:
+        await until(found)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {seen!r}") from None
+    return seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import importlib
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from ocpp.routing import on
+from waiting import until
 from websockets.asyncio.server import ServerConnection, serve
 
 logging.getLogger("ocpp").setLevel(logging.CRITICAL)
@@ -172,12 +172,7 @@ async def system():
 
 @pytest.fixture
 def settle():
-    async def wait(condition: Any, timeout: float = 40) -> None:
-        async with asyncio.timeout(timeout):
-            while not condition():
-                await asyncio.sleep(0.01)
-
-    return wait
+    return until
 
 
 class LooseSystem(CentralSystem):

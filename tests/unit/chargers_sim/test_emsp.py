@@ -407,7 +407,7 @@ async def test_a_fault_strikes_only_the_named_object(pair):
 async def test_requests_in_flight_at_once_for_one_object_are_seen(pair):
     """I7: never two requests in flight for one object."""
     emsp, cpo = pair
-    emsp.fail("slow", times=None, seconds=0.05)
+    emsp.fail("slow", times=None, seconds=0.5)
     tariff = objects.tariff(cpo.version)
 
     await asyncio.gather(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trustme
-from waiting import until
+from waiting import LONG, until
 from websockets.asyncio.server import serve
 
 from chargers_sim.certificates import tls_context
@@ -79,7 +79,7 @@ async def test_a_charge_survives_the_fault(loose, kind) -> None:
         "CP1",
         faults=Faults([rule]),
         reconnect=(0.01, 0.1),
-        message_timeout=0.3,
+        message_timeout=1,
         retry_seconds=0.01,
     ) as station:
         await station.plug()
@@ -149,8 +149,12 @@ async def test_profile_2_checks_the_server_by_its_ca(secure) -> None:
 async def test_a_wrong_certificate_is_one_clear_line(secure) -> None:
     _, _, start = secure
     url = await start(client=False)
+    station = Station(url, "CP1", tls=tls_context())
+    station.start()
+    await until(lambda: station.link.problem)
     with pytest.raises(Unreachable, match="TLS failed"):
-        await Station(url, "CP1", tls=tls_context(), connect_timeout=0.3).open()
+        await station.online(timeout=0)
+    await station.close()
 
 
 async def test_profile_3_shows_its_own_certificate(secure) -> None:
@@ -184,7 +188,7 @@ async def test_a_fleet_charges_and_comes_back_after_a_blackout(system) -> None:
         tasks.create_task(fleet.live(over))
         await until(lambda: fleet.tally.events["transaction_started"] >= 6)
         await fleet.blackout(0.1)
-        await asyncio.gather(*(s.online(timeout=30) for s in fleet.stations))
+        await asyncio.gather(*(s.online(timeout=LONG) for s in fleet.stations))
         over.set()
     summary = fleet.tally.summary(fleet.stations, 1, 1)
     await fleet.close()

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from waiting import LONG
 
 from chargers_sim.live import Station
 from chargers_sim.template import load_template
@@ -79,8 +80,8 @@ async def update(loose, settle, station, version, firmware) -> tuple[str | None,
         request = {"requestId": 5, "firmware": firmware}
     answer = await ask(loose, settle, name, request)
     if answer.get("status", "Accepted") == "Accepted":
-        await station.wait_for("firmware", timeout=20)
-        await station.online(timeout=20)
+        await station.wait_for("firmware", timeout=LONG)
+        await station.online(timeout=LONG)
     told = [
         p
         for action in ("SignedFirmware", "Firmware")
@@ -140,7 +141,7 @@ async def test_a_download_is_tried_again(loose, settle, files) -> None:
     }
     async with Station(loose.url, "CP1", reconnect=(0.01, 0.1)) as station:
         await ask(loose, settle, "UpdateFirmware", request)
-        await station.wait_for("firmware", status="Installed", timeout=20)
+        await station.wait_for("firmware", status="Installed", timeout=LONG)
 
     assert len(files.asked) == 3
 
@@ -226,13 +227,13 @@ async def test_an_update_waits_for_its_time_and_for_the_driver(loose, settle, fi
             statuses[:] = [p["status"] for p in loose.of("FirmwareStatusNotification")]
             return statuses[-1] == "InstallScheduled"
 
-        await settle(waits, 20)
+        await settle(waits)
         asked = await ask(
             loose, settle, "TriggerMessage", {"requestedMessage": "FirmwareStatusNotification"}
         )
         await station.stop()
-        await station.wait_for("firmware", status="Installed", timeout=20)
-        await station.online(timeout=20)
+        await station.wait_for("firmware", status="Installed", timeout=LONG)
+        await station.online(timeout=LONG)
 
     assert early == ["DownloadScheduled"]
     assert statuses == ["DownloadScheduled", "Downloading", "Downloaded", "InstallScheduled"]
@@ -261,7 +262,7 @@ async def log(loose, settle, station, version, address) -> list[str]:
         answer = await ask(loose, settle, "GetLog", request)
         assert answer["status"] == "Accepted"
         action = "LogStatusNotification"
-    await station.wait_for("log_upload", timeout=20)
+    await station.wait_for("log_upload", timeout=LONG)
     await station.settle()
     assert all(p.get("requestId", 8) == 8 for p in loose.of(action))
     return [p["status"] for p in loose.of(action)]
@@ -304,7 +305,7 @@ async def test_a_log_is_of_the_time_asked_for(loose, settle, files) -> None:
         where = {"remoteLocation": f"{files.url}/logs", "oldestTimestamp": hour.isoformat()}
         request = {"logType": "DiagnosticsLog", "requestId": 8, "log": where}
         await ask(loose, settle, "GetLog", request)
-        await station.wait_for("log_upload", status="Uploaded", timeout=20)
+        await station.wait_for("log_upload", status="Uploaded", timeout=LONG)
 
     (text,) = files.taken.values()
     assert "Heartbeat" in text
@@ -320,7 +321,7 @@ async def test_a_second_log_takes_the_place_of_the_first_2_0_1(loose, settle, fi
             where = {"remoteLocation": f"{files.url}/logs"}
             request = {"logType": "DiagnosticsLog", "requestId": number, "log": where}
             answers.append((await ask(loose, settle, "GetLog", request))["status"])
-        await station.wait_for("log_upload", timeout=20)
+        await station.wait_for("log_upload", timeout=LONG)
         await station.settle()
 
     told = [(p["requestId"], p["status"]) for p in loose.of("LogStatusNotification")]

@@ -2,6 +2,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from waiting import until
 
 from chargers_sim.car import Battery, Car
 from chargers_sim.errors import NotPossible, Unreachable
@@ -185,8 +186,12 @@ async def test_remote_start_and_stop_run_a_transaction_2_0_1(system) -> None:
 async def test_a_wrong_password_is_one_clear_line(system) -> None:
     system.passwords["CP1"] = "right"
 
+    station = Station(system.url, "CP1", password="wrong")
+    station.start()
+    await until(lambda: station.link.problem)
     with pytest.raises(Unreachable, match="401"):
-        await Station(system.url, "CP1", password="wrong", connect_timeout=0.3).open()
+        await station.online(timeout=0)
+    await station.close()
 
 
 async def test_a_reset_ends_transactions_and_boots_again(system) -> None:

@@ -1,5 +1,3 @@
-import asyncio
-
 from textual.widgets import DataTable, Input
 
 from chargers_sim.clock import Clock
@@ -16,16 +14,14 @@ async def test_keys_run_a_charge(system, settle) -> None:
         await settle(lambda: station.model.outlet(1).plugged)
         await pilot.press("s")
         await settle(lambda: system.of("StartTransaction"))
-        await pilot.pause(0.4)
-        shown = screen.query_one(DataTable).get_row_at(0)
+        table = screen.query_one(DataTable)
+        await settle(lambda: table.row_count and table.get_row_at(0)[1] == "Charging")
         await pilot.press("x")
         await settle(lambda: system.of("StopTransaction"))
         await pilot.press("c")
         await settle(lambda: not station.is_online)
         await pilot.press("c")
         await settle(lambda: station.is_online)
-
-    assert shown[1] == "Charging"
 
 
 async def test_a_line_of_steps_is_done_and_a_wrong_one_explained(system, settle) -> None:
@@ -40,7 +36,7 @@ async def test_a_line_of_steps_is_done_and_a_wrong_one_explained(system, settle)
         await settle(lambda: system.of("SecurityEventNotification"))
         field.value = "fly"
         await pilot.press("enter")
-        await pilot.pause(0.2)
+        await settle(lambda: "unknown step 'fly'" in shown(screen))
 
     assert station.model.door_open
 
@@ -55,12 +51,10 @@ async def test_the_screen_tells_what_happens_in_full_lines(system, settle) -> No
         await settle(lambda: station.model.outlet(2).plugged)
         await pilot.press("s")
         await settle(lambda: system.of("StartTransaction"))
-        async with asyncio.timeout(20):
-            while "StartTransaction {" not in shown(screen) or "▶ 2" not in shown(screen):
-                await pilot.pause(0.1)
+        wanted = ("StartTransaction {", "▶ 2", "status=Charging")
+        await settle(lambda: all(word in shown(screen).replace("\n", "") for word in wanted))
         text = shown(screen)
 
-    assert "status=Charging" in text.replace("\n", "")
     for key in (
         "plug",
         "unplug",

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from waiting import LONG, until
 
 from chargers_sim import line as lines
 from chargers_sim.deviation import Deviation
@@ -42,9 +43,8 @@ async def test_a_line_left_in_the_moment_of_an_answer_is_followed_by_another(loo
     moment.do = cp.link._leave.set
     await asyncio.gather(cp.call("Heartbeat"), return_exceptions=True)
 
-    async with asyncio.timeout(10):
-        while not cp.is_online or cp.line is first:
-            await asyncio.sleep(0.01)
+    await until(lambda: cp.is_online and cp.line is not first)
+    async with asyncio.timeout(LONG):
         await cp.call("Heartbeat")
         await cp.close()
     assert loose.connections == 2
@@ -58,7 +58,8 @@ async def test_a_station_closed_in_the_moment_of_an_answer_is_closed(loose, lean
     moment.do = lambda: closing.append(asyncio.create_task(cp.close()))
     await asyncio.gather(cp.call("Heartbeat"), return_exceptions=True)
 
-    await asyncio.wait_for(closing[0], 10)
+    async with asyncio.timeout(LONG):
+        await closing[0]
     assert not cp._owned
 
 
@@ -77,7 +78,8 @@ async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same() -> None:
 
     task = asyncio.create_task(hard_of_hearing())
     await asyncio.sleep(0)
-    await asyncio.wait_for(end_all([task]), 10)
+    async with asyncio.timeout(LONG):
+        await end_all([task])
     assert task.cancelled()
 
 
@@ -96,7 +98,7 @@ async def test_who_is_cancelled_while_ending_tasks_passes_it_on_afterwards() -> 
     ending = asyncio.create_task(end_all([task]))
     await asyncio.sleep(0)
     ending.cancel()
-    await asyncio.wait([ending], timeout=10)
+    await asyncio.wait([ending], timeout=LONG)
     assert ending.cancelled()
     assert task.done()
 
@@ -126,10 +128,11 @@ async def test_a_line_held_down_while_it_is_dialled_stays_down(loose, monkeypatc
     cp = Station(loose.url, "CP1", **QUICK)
     monkeypatch.setattr(link, "dial", slow_dial)
     cp.start()
-    await asyncio.wait_for(dialled.wait(), 10)
+    async with asyncio.timeout(LONG):
+        await dialled.wait()
     await cp.cut()
     go_on.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LONG):
         await loose.sockets[0].wait_closed()
     assert cp.line is None
     await cp.reconnect()
@@ -149,7 +152,8 @@ async def test_a_server_that_reads_nothing_does_not_hold_a_station(monkeypatch, 
 
     with pytest.raises(StationOffline):
         await fill()
-    await asyncio.wait_for(cp.close(), 10)
+    async with asyncio.timeout(LONG):
+        await cp.close()
 
 
 async def test_settled_means_that_the_answer_led_to_nothing_more() -> None:
@@ -168,7 +172,8 @@ async def test_settled_means_that_the_answer_led_to_nothing_more() -> None:
     await asyncio.sleep(0.01)
     assert not settled.done()
     outbox.remove(outbox.head)
-    await asyncio.wait_for(settled, 10)
+    async with asyncio.timeout(LONG):
+        await settled
 
 
 async def test_a_wrong_step_leaves_no_task_behind(loose) -> None:

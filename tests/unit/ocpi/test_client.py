@@ -32,7 +32,7 @@ async def partner(handler: Handler):
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = site._server.sockets[0].getsockname()[1]
-    async with Client(UrlGuard(allow_private=True), timeout=2) as client:
+    async with Client(UrlGuard(allow_private=True), timeout=30) as client:
         yield client, f"http://127.0.0.1:{port}"
     await runner.cleanup()
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
-from waiting import until
+from waiting import LONG, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.frames import Frame, Opcode
@@ -110,7 +110,7 @@ class Door:
             subprotocols=(["ocpp1.6"] if subprotocols is None else subprotocols) or None,
             additional_headers=headers,
             proxy=None,
-            **{"ping_interval": None, **options},
+            **{"ping_interval": None, "open_timeout": LONG, **options},
         )
 
     async def refusal(self, *args: Any, **options: Any) -> InvalidStatus:
@@ -322,7 +322,7 @@ async def test_tr16_a_handshake_that_never_comes_is_dropped(open_door: DoorMaker
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(b"GET /ocpp/CP1 HT")
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LONG):
         try:
             answer = await reader.read()
         except ConnectionResetError:
@@ -368,20 +368,19 @@ async def test_a_flapping_station_is_told_to_wait(open_door: DoorMaker) -> None:
 
 
 async def test_tr27_too_many_handshakes_are_told_to_come_back(open_door: DoorMaker) -> None:
-    door = await open_door(accepts_per_second=2)
+    door = await open_door(accepts_per_second=0.01)
 
     async def knock() -> int:
         try:
             async with door.connect():
                 return 101
         except InvalidStatus as refusal:
-            assert refusal.response.headers["Retry-After"] == "1"  # noqa: PT017
+            assert 1 <= int(refusal.response.headers["Retry-After"]) <= 100  # noqa: PT017
             return refusal.response.status_code
 
     statuses = await asyncio.gather(*(knock() for _ in range(6)))
 
-    assert sorted(statuses)[:2] == [101, 101]
-    assert 503 in statuses
+    assert sorted(statuses) == [101, 503, 503, 503, 503, 503]
 
 
 async def test_above_the_connection_cap_stations_are_told_to_come_back(
@@ -495,7 +494,7 @@ async def test_text_that_is_no_utf8_ends_the_connection(door: Door) -> None:
 
 
 async def test_tr18_pings_are_answered_and_silent_stations_are_cut(open_door: DoorMaker) -> None:
-    door = await open_door(ping_interval=0.04, ping_timeout=1.5)
+    door = await open_door(ping_interval=0.04, ping_timeout=3)
     async with door.connect(close_timeout=0.1) as socket:
         assert await (await socket.ping()) >= 0
         await asyncio.sleep(0.3)
@@ -549,18 +548,17 @@ async def test_i20_a_handshake_that_dawdles_does_not_hold_the_way_out(
 
 
 async def test_sec08_a_flood_is_slowed_and_others_are_not(open_door: DoorMaker) -> None:
-    door = await open_door(limits=SessionLimits(messages_per_second=20, messages_burst=5))
+    door = await open_door(limits=SessionLimits(messages_per_second=10, messages_burst=5))
     door.directory.add("CP2")
     async with door.connect() as flood, door.connect("/ocpp/CP2", user="CP2") as other:
-        for number in range(30):
-            await flood.send(json.dumps([2, str(number), "Heartbeat", {}]))
         loop = asyncio.get_running_loop()
         started = loop.time()
+        for number in range(30):
+            await flood.send(json.dumps([2, str(number), "Heartbeat", {}]))
         asking = asyncio.create_task(ask(other))
         for number in range(30):
             assert json.loads(await flood.recv())[1] == str(number)
-            if number == 7:
-                assert loop.time() - started >= 0.1
+        assert loop.time() - started >= 2.4
         assert asking.done()
         await asking
 
