@@ -294,9 +294,9 @@ async def test_a_refusal_that_seconds_do_not_cure_leaves_the_dates_alone(cpo):
             return 200, envelope(None, 2001) | {"status_message": "we do not like this date"}, {}
         return None
 
-    async with met(cpo, "2.2.1") as raw:
+    site = await new_site(cpo)
+    async with met(cpo, "2.2.1", policy={"locations": [site.location]}) as raw:
         raw.answering = never
-        site = await new_site(cpo)
 
         async def parked():
             items = (await cpo.api("GET", f"/partners/{raw.partner}/backlog"))["items"]
