@@ -16,7 +16,11 @@ from cpo.services.try_out import read_case
 from tests.support import price_samples
 
 seeds = st.integers(0, 10**9)
-law = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+law = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
 
 
 def case_of(seed, raw=True):
