@@ -207,6 +207,8 @@ async def open_backend() -> AsyncIterator[BackendMaker]:
             "connects_per_minute": 0,
             "accepts_per_second": 0,
             "call_timeout": 30,
+            # What a station has not told is asked for in tests of just that.
+            "refresh_delay": 86_400,
             **settings,
         }
         backend.server, notes = ocpp_server(

@@ -33,6 +33,7 @@ port = {ocpp}
 connects_per_minute = 0
 offline_grace = {offline_grace}
 call_timeout = 30
+refresh_delay = 86400
 start_timeout = 0.5
 
 [[ocpp.quirk_profiles]]
