@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import aiohttp
 from ports import free_port
-from waiting import LONG
+from waiting import LONG, START
 
 from chargers_sim.emsp import exact
 
@@ -142,7 +142,7 @@ class CpoProcess:
                 stdout=asyncio.subprocess.PIPE, stderr=errors, cwd=self.directory,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **self._environment},
             )  # fmt: skip
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(START):
             while (line := (await self._process.stdout.readline()).decode().strip()) != "ready":
                 if not line:
                     raise RuntimeError(f"cpo serve ended: {self.errors.read_text()[-2000:]}")
@@ -162,7 +162,7 @@ class CpoProcess:
         if self._process is None or self._process.returncode is not None:
             return 0
         self._process.send_signal(how)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(START):
             return await self._process.wait()
 
     @property

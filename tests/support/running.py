@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 from ports import free_port
-from waiting import LONG, until
+from waiting import LONG, START, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,7 +94,7 @@ class Cpo:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
             )
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(START):
             while (line := await self.process.stdout.readline()) != b"ready\n":
                 if not line:
                     raise AssertionError(f"the server did not start:\n{self.log()[-3000:]}")

@@ -5,6 +5,8 @@ import inspect
 
 # Only a test that fails anyway waits this long.
 LONG = 90
+# A process of its own has to be started by a machine that may be doing much else.
+START = 300
 
 
 async def until(found, *, seconds=LONG):
