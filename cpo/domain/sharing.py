@@ -1,7 +1,7 @@
 """A power cap shared over the EVSEs of a location. Pure.
 
 Whatever happens, the shares and what must stay reserved add up to at most the cap, as long as what
-is reserved does (who cannot be reached keeps what it was last told, K01.FR.29 and issue 5.4).
+is reserved does (who cannot be reached keeps what it was last told, K01.FR.29).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

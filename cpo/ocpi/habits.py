@@ -1,4 +1,4 @@
-"""What a partner's answers teach about its habits: nobody has to set what can be seen (issue 4).
+"""What a partner's answers teach about its habits: nobody has to set what can be seen.
 
 A partner that does not take PATCH gets whole objects from then on. One that chokes on fractions of
 seconds gets whole seconds, if that turns out to be the cure.

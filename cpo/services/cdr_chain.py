@@ -1,4 +1,4 @@
-"""The hash chain over our CDRs, per party: what was billed cannot be changed unseen (issue 4, N25).
+"""The hash chain over our CDRs, per party: what was billed cannot be changed unseen (N25).
 
 A job seals CDRs in the order in which they were committed. Each link holds the hash over the link
 before it and the CDR's body, without what may still change (its hold, its instant of change).

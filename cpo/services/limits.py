@@ -191,7 +191,7 @@ class Limits:
         return supply_of(found[1].connectors) if found is not None else Supply()
 
     async def schedule(self, identity: str, evse_id: int, seconds: int) -> Schedule:
-        """Compute the composite schedule at an EVSE from now on (issue 5.4)."""
+        """Compute the composite schedule at an EVSE from now on."""
         state = self._state(identity)
         start = self._now()
         supply = self.supply(identity, evse_id)

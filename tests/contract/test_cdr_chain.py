@@ -1,4 +1,4 @@
-"""The hash chain over CDRs, over the real stores (issue 4, N25)."""
+"""The hash chain over CDRs, over the real stores (N25)."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

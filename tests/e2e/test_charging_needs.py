@@ -1,4 +1,4 @@
-"""K15 and what belongs to it: cars ask, get schedules within the limits that hold (issue 5.4)."""
+"""K15 and what belongs to it: cars ask, get schedules within the limits that hold."""
 
 import pytest
 from waiting import until
@@ -89,7 +89,7 @@ async def test_k15_the_limits_of_others_hold_and_their_change_is_followed(cpo):
 
 
 async def test_k15_a_sites_cap_leads_and_is_never_exceeded(cpo):
-    """Issue 5.4: the cap's share and the car's schedule, both within the cap."""
+    """The cap's share and the car's schedule, both within the cap."""
     site = await new_site(cpo, ocpp="2.0.1")
     await cpo.api("PUT", f"/locations/{site.location}/limit", {"max_power_w": 6900})
     async with site.charger() as charger:

@@ -1,4 +1,4 @@
-"""Issue 5.2: EVSEs and connectors are discovered, and offered for a location."""
+"""EVSEs and connectors are discovered, and offered for a location."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Issue 5.5: logs and firmware over the real server, its file door and chargers that use it."""
+"""Logs and firmware over the real server, its file door and chargers that use it."""
 
 import asyncio
 import contextlib
@@ -130,7 +130,7 @@ async def test_fw01_firmware_of_ours_is_fetched_once_and_installed(cpo, version)
 
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 async def test_a_job_of_a_silent_station_is_tried_again_and_times_out(cpo, version):
-    """Issue 5.5: time-out and retry; CM-24: accepted, and nothing follows."""
+    """Time-out and retry; CM-24: accepted, and nothing follows."""
     name = identity(version, "raw")
     async with by_hand(cpo, name, version) as charger:
         await charger.boot()
@@ -238,7 +238,7 @@ async def upload_place(cpo, name, charger):
 
 
 async def test_the_file_door_takes_only_what_it_should(cpo):
-    """Issue 5.5: one-time URLs, size limits; what is cut short is not kept."""
+    """One-time URLs, size limits; what is cut short is not kept."""
     name = identity("1.6", "edge")
     folder = cpo.folder / "cpo-files"
     async with by_hand(cpo, name, "1.6") as charger:

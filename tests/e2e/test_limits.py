@@ -37,7 +37,7 @@ def station(cpo, name, version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_location_stays_below_its_cap(cpo, version):
-    """Issue 5.4: equal shares over two EVSEs, obeyed by the station; CM-18 with live ids."""
+    """Equal shares over two EVSEs, obeyed by the station; CM-18 with live ids."""
     name = identity(version, "cap")
     path = f"/locations/{cpo.locations[name]}/limit"
     drawn = []
@@ -72,7 +72,7 @@ async def test_a_location_stays_below_its_cap(cpo, version):
 
 
 async def test_an_offline_station_keeps_its_share_over_a_crash(cpo):
-    """Issue 5.4: kept when stations go offline; the books survive kill -9."""
+    """Kept when stations go offline; the books survive kill -9."""
     name = identity("1.6", "off")
     path = f"/locations/{cpo.locations[name]}/limit"
 

@@ -1,4 +1,4 @@
-"""Issue 5.7: kinds of chargers, repair rules as data, and what each station deviates in."""
+"""Kinds of chargers, repair rules as data, and what each station deviates in."""
 
 import pytest
 from waiting import looked
@@ -54,7 +54,7 @@ async def test_a_kind_of_charger_is_known_by_its_boot_and_its_own_habits_win(cpo
 
 
 async def test_each_deviation_is_recorded_and_shown(cpo):
-    """Issue 5.7: by action, place and kind, counted; places in lists are one place."""
+    """By action, place and kind, counted; places in lists are one place."""
     site = await new_site(cpo, ocpp="1.6")
     reading = {"timestamp": "2026-01-01T00:00:00Z", "sampledValue": [{"value": 12}, {"value": 13}]}
     async with site.charger() as charger:

@@ -1,4 +1,4 @@
-"""Issue 5.1: a tariff of ours at a station of OCPP 2.1, kept as what the station has."""
+"""A tariff of ours at a station of OCPP 2.1, kept as what the station has."""
 
 import pytest
 

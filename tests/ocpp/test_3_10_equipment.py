@@ -280,7 +280,7 @@ async def test_rp08_a_stream_of_21_is_opened_fed_and_closed_without_answers_to_s
 
 
 async def test_n07_n15_events_and_streams_tell_the_newest_value_of_a_variable(backend):
-    """Issue 5.1: what a station reports of a variable is what the device model shows."""
+    """What a station reports of a variable is what the device model shows."""
     charger = await backend.charger("2.1")
     await charger.call("NotifyReport", **report(1, 0, tbc=False))
     name = {"component": {"name": "C"}, "variable": {"name": "V"}}
@@ -319,7 +319,7 @@ async def test_n07_n15_events_and_streams_tell_the_newest_value_of_a_variable(ba
 
 
 async def test_21_what_stations_took_of_der_controls_and_tariffs_is_kept_until_cleared(backend):
-    """Issue 5.1: SetDERControl, SetDefaultTariff, GetTariffs and what clears them."""
+    """SetDERControl, SetDefaultTariff, GetTariffs and what clears them."""
     charger = await backend.charger("2.1")
     link = backend.stations.link("CP1")
     der = {"isDefault": True, "controlId": "c1", "controlType": "Gradients"}

@@ -1,4 +1,4 @@
-"""Issue 5, proof: bad frames are answered with the right code, the connection stays, nothing is lost."""
+"""Bad frames are answered with the right code, the connection stays, nothing is lost."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Issue 5.1: every request of every version leaves over a real socket, and its answer comes back.
+"""Every request of every version leaves over a real socket, and its answer comes back.
 
 Requests and answers are the least that the schemas ask for, made from the schemas themselves.
 """

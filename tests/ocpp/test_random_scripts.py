@@ -1,4 +1,4 @@
-"""Issue 5, proof: random scripts of charges with repeats, gaps, offline replay, disorder and reconnects.
+"""Random scripts of charges with repeats, gaps, offline replay, disorder and reconnects.
 
 Whatever a charger and its line do with the order and number of its messages, and however often
 the backend is killed meanwhile: one session for each charge, no stop lost, energies exact, one CDR

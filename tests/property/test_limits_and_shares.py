@@ -127,7 +127,7 @@ def claims(draw):
 @settings(max_examples=40)
 @given(claims(), st.integers(0, 400_000), st.integers(0, 400_000), st.sampled_from(Policy))
 def test_shares_and_what_is_reserved_never_exceed_the_cap(wanted, cap, reserved, policy):
-    """Issue 5.4: a power cap per location; each gets nothing, or its minimum up to its maximum."""
+    """A power cap per location; each gets nothing, or its minimum up to its maximum."""
     shares = allocate(Decimal(cap), Decimal(reserved), wanted, policy)
 
     assert sum(shares.values()) <= max(cap - reserved, 0)
@@ -170,7 +170,7 @@ def test_equal_leaves_nothing_that_somebody_served_could_use(wanted, cap):
 @settings(max_examples=40)
 @given(claims(), claims(), st.integers(0, 400_000), st.data())
 def test_however_far_a_change_gets_the_cap_holds(before, after, cap, data):
-    """Issue 5.4: first who gets less; who does not obey keeps its share reserved."""
+    """First who gets less; who does not obey keeps its share reserved."""
     limit = Decimal(cap)
     held = allocate(limit, Decimal(0), before, Policy.EQUAL)
     here = [c for c in after if c.evse in held]

@@ -291,7 +291,7 @@ def compared(ours, theirs, **fields):
 
 
 def test_differences_are_listed_by_stretch():
-    """Issue 5.4: our composite schedule beside the station's."""
+    """Our composite schedule beside the station's."""
     found = compared([(0, 5000), (30, 8000)], [(0, 5000), (10, 6000), (20, 6000), (30, 8000)])
 
     assert found == (Difference(at(minutes=10), at(minutes=30), 5000, 6000),)

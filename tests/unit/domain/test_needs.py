@@ -92,7 +92,7 @@ def profile(number, purpose, watts, level=0):
     ],
 )
 def test_21_priority_leads_and_local_generation_is_added(priority, external, local, expected):
-    """Issue 5.4: PriorityCharging and LocalGeneration of 2.1 in the composite."""
+    """PriorityCharging and LocalGeneration of 2.1 in the composite."""
     installed = [
         profile(1, "TxProfile", 5_000),
         profile(2, "PriorityCharging", 9_000),

@@ -1,4 +1,4 @@
-"""A power cap per location (issue 5.4): shares that add up, whatever the stations do."""
+"""A power cap per location: shares that add up, whatever the stations do."""
 
 import asyncio
 import random
@@ -194,7 +194,7 @@ async def test_first_come_keeps_what_the_first_has(site):
 
 
 async def test_an_offline_station_keeps_its_share_reserved(site):
-    """Issue 5.4: kept when stations go offline."""
+    """Kept when stations go offline."""
     charger = await site.build()
     await site.site("CP2")
     other = Charger(site, "CP2")
@@ -388,7 +388,7 @@ async def test_profiles_are_as_the_station_says_it_takes_them(site, name, value,
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_happens_no_more_than_the_cap_can_be_drawn(site, seed):
-    """Issue 5.4: charges begin and end, the line breaks, the station boots or is silent."""
+    """Charges begin and end, the line breaks, the station boots or is silent."""
     chance = random.Random(seed)
     charger = await site.build()
     charger.obeys = lambda: chance.random() < 0.5

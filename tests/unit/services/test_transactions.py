@@ -458,7 +458,7 @@ async def test_a_station_without_a_location_charges_unbilled(charging):
 
 
 async def test_an_update_is_answered_with_the_cost_so_far(charging):
-    """Issue 4: totalCost in TransactionEventResponse, as it was last published."""
+    """The totalCost in TransactionEventResponse, as it was last published."""
     charging.transactions._update_interval = 0
     token = IdToken("TAG", "ISO14443")
     await charging.told(step(0, EventKind.STARTED, id_token=token, wh=1000))
@@ -509,7 +509,7 @@ async def billed(charging, **changes):
 
 
 async def test_a_partner_pays_the_tariff_of_its_contract(charging):
-    """Issue 4: several tariffs by partner; policy.tariffs names those a partner may see."""
+    """Several tariffs by partner; policy.tariffs names those a partner may see."""
     await offers(charging, ("LIST", None, "0.50"), ("DEAL", None, "0.40"))
     charging.partners.by_id["P1"].policy["tariffs"] = ["DEAL"]
 

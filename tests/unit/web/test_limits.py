@@ -40,7 +40,7 @@ async def installed(world, profile=PROFILE, kind="charging-profile", key="5"):
 
 
 async def test_limits_of_a_station_are_shown_with_their_composite(world):
-    """Issue 5.4: profiles, external limits, charging needs and schedules are visible."""
+    """Profiles, external limits, charging needs and schedules are visible."""
     await installed(world)
     external = {
         "chargingLimit": {"chargingLimitSource": "SO"},
@@ -143,7 +143,7 @@ async def test_only_dynamic_profiles_have_a_dynamic_limit(world):
 
 
 async def test_a_site_cap_is_set_shown_changed_and_taken_off(world):
-    """Issue 5.4: PUT, GET and DELETE /locations/{id}/limit."""
+    """PUT, GET and DELETE /locations/{id}/limit."""
     path = f"{API}/locations/L-CP1/limit"
 
     created = await world.ask("PUT", path, {"max_power_w": 24000, "policy": "first-come"})
