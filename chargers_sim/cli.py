@@ -62,7 +62,7 @@ def _run(arguments: list[str] | None) -> int:
     except click.exceptions.Abort:
         return 130
     except click.ClickException as problem:
-        problem.show()
+        click.echo(_usage(problem), err=True)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -70,6 +70,14 @@ def _run(arguments: list[str] | None) -> int:
         click.echo(f"chargers-sim: {_line(problem)}", err=True)
         return 2 if type(problem).__name__ in {"BadInput", "Unreachable"} else 1
     return result if isinstance(result, int) else 0
+
+
+def _usage(problem: click.ClickException) -> str:
+    """Say in one line what is wrong with the command line, and where the help is."""
+    context = getattr(problem, "ctx", None)
+    command = "chargers-sim" if context is None else context.command_path
+    said = " ".join(problem.format_message().split())
+    return f"{command}: {said} ({command} --help)"
 
 
 def _line(problem: BaseException) -> str:

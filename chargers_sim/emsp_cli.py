@@ -11,6 +11,7 @@ import click
 from chargers_sim.emsp import CallFailed, Dialect, Emsp, exact
 from chargers_sim.emsp.dialect import BadDialect
 from chargers_sim.emsp.editions import EDITIONS
+from chargers_sim.errors import BadInput
 
 
 class Party(click.ParamType[tuple[str, str]]):
@@ -32,7 +33,13 @@ class Party(click.ParamType[tuple[str, str]]):
 
 @click.command(name="emsp")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=0, show_default=True, help="Port to listen on; 0 picks a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
 @click.option("--public-url", help="How the CPO reaches the double, when not by host and port.")
 @click.option(
     "--tls",
@@ -101,7 +108,10 @@ def emsp(
     target = (versions_url, token_a) if versions_url and token_a else None
     try:
         asyncio.run(_run(double, target, pull=pull, as_json=as_json))
-    except (CallFailed, OSError) as error:
+    except OSError as error:
+        place = f"{options['host']} port {options['port']}"
+        raise BadInput(f"--port: cannot listen on {place}: {error.strerror}") from error
+    except CallFailed as error:
         click.echo(f"emsp: {error}", err=True)
         sys.exit(1)
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import random
+import ssl
 import sys
 import time
 from collections import Counter
@@ -38,6 +39,7 @@ class Plan:
     dark: float = 5
     seed: str = "0"
     as_json: bool = False
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         for version in self.versions:
@@ -138,6 +140,7 @@ class Fleet:
                 seed=plan.seed,
                 template=template,
                 on_event=self.tally.event,
+                tls=plan.tls,
                 on_latency=self.tally.latency,
                 lean=True,
                 reconnect=(1, 30),

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import IO, Any
 
+from chargers_sim.errors import BadInput
+
 
 class Journal:
     """The operations of one station, in memory and, if a path is given, in a file."""
@@ -17,7 +19,10 @@ class Journal:
         self.operations: list[dict[str, Any]] = []
         self._file: IO[str] | None = None
         if path is not None:
-            self._file = Path(path).open("a")  # noqa: SIM115 - closed with the journal
+            try:
+                self._file = Path(path).open("a")  # noqa: SIM115 - closed with the journal
+            except OSError as problem:
+                raise BadInput(f"--journal: {path}: {problem.strerror}") from problem
 
     def invoke(self, station: str, action: str, at: str, **facts: Any) -> dict[str, Any]:
         """Note a new operation and return its record."""

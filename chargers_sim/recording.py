@@ -12,6 +12,7 @@ from typing import IO, Literal, Self
 from chargers_sim.clock import now_ms
 from chargers_sim.errors import BadInput
 from chargers_sim.faults import Direction
+from chargers_sim.files import read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,7 @@ class Trace:
 
 def read(path: Path) -> Iterator[Traced]:
     """Read a trace; an error names file, line and field."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as problem:
-        raise BadInput(f"{path}: {problem.strerror}") from problem
-    for number, text in enumerate(lines, start=1):
+    for number, text in enumerate(read_text(path).splitlines(), start=1):
         if not text.strip():
             continue
         try:

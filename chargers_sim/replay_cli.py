@@ -3,6 +3,7 @@
 import asyncio
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from chargers_sim.errors import BadInput, NotAnswered, StationOffline
 from chargers_sim.faults import Faults
 from chargers_sim.line import SUBPROTOCOLS, Address, Line, dial
 from chargers_sim.recording import Traced, read
+from chargers_sim.tls_cli import read_tls, tls_options
 
 
 @click.command()
@@ -20,9 +22,20 @@ from chargers_sim.recording import Traced, read
 @click.option("--identity", help="Replay as this station; else as the trace says.")
 @click.option("--station", help="Which station of the trace, where it has several.")
 @click.option("--password", envvar="CHARGERS_SIM_PASSWORD")
+@tls_options
 @click.option("--ocpp", type=click.Choice(sorted(SUBPROTOCOLS)), help="Else as the trace says.")
-@click.option("--speed", type=float, help="Keep the pauses of the trace, so many times faster.")
-@click.option("--timeout", type=float, default=10, show_default=True, help="For each answer.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    help="Keep the pauses of the trace, so many times faster.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=10,
+    show_default=True,
+    help="For each answer.",
+)
 @click.option("--strict", is_flag=True, help="Exit 1 if an answer differs in more than ids, times.")
 @click.option("--json", "as_json", is_flag=True)
 def replay(trace: Path, **options: Any) -> int:
@@ -50,6 +63,7 @@ async def _replay(frames: list[Traced], station: str, o: dict[str, Any]) -> int:
         identity=o["identity"] or station,
         password=o["password"],
         subprotocols=(SUBPROTOCOLS[version],),
+        tls=read_tls(o),
     )
     line = Line(await dial(address), Faults(), lambda _direction, _text: None)
     replayer = _Replayer(line, frames, o["timeout"], o["speed"])
@@ -165,11 +179,22 @@ class _Replayer:
 
 
 def _plain(answer: list[Any]) -> str:
-    # Ids, times and the spread heartbeat interval differ at every run and say nothing.
-    if answer and isinstance(answer[0], dict):
-        skipped = {"currentTime", "transactionId", "interval"}
-        answer = [{k: v for k, v in answer[0].items() if k not in skipped}]
-    return json.dumps(answer, indent=1, sort_keys=True)
+    return json.dumps(_lasting(answer), indent=1, sort_keys=True)
+
+
+def _lasting(value: Any) -> Any:
+    """Leave out what differs at every run and says nothing: ids, times, the spread interval."""
+    if isinstance(value, dict):
+        return {
+            k: _lasting(v)
+            for k, v in value.items()
+            if k not in {"transactionId", "interval"} and not _is_time(v)
+        }
+    return [_lasting(v) for v in value] if isinstance(value, list) else value
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", value) is not None
 
 
 def _json(text: str) -> Any:

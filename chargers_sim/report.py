@@ -9,18 +9,19 @@ from chargers_sim.runner import Verdict
 def junit(verdicts: Sequence[Verdict]) -> str:
     """Write all verdicts as JUnit XML, one suite per scenario and version."""
     lines = ['<?xml version="1.0" encoding="UTF-8"?>']
-    failures = sum(not v.passed for v in verdicts)
-    lines.append(f'<testsuites tests="{len(verdicts)}" failures="{failures}">')
+    tests = sum(len(v.results) + bool(v.problem) for v in verdicts)
+    failures = sum(_failures(v) for v in verdicts)
+    lines.append(f'<testsuites tests="{tests}" failures="{failures}">')
     for verdict in verdicts:
         name = f"{verdict.scenario.name} [{verdict.version}]"
-        failed = sum(r.outcome == "failed" for r in verdict.results) + bool(verdict.problem)
+        failed = _failures(verdict)
         tests = len(verdict.results) + bool(verdict.problem)
         lines.append(
             f'  <testsuite name={quoteattr(name)} tests="{tests}" failures="{failed}" '
             f'skipped="{verdict.skipped}" time="{verdict.seconds:.3f}">'
         )
         for result in verdict.results:
-            title = quoteattr(f"{result.step.number:02d} {result.step.title}"[:200])
+            title = quoteattr(f"{result.step.number:02d} {result.title}"[:200])
             place = quoteattr(f"{verdict.scenario.path}:{result.step.line}")
             open_tag = f'    <testcase classname={place} name={title} time="{result.seconds:.3f}"'
             if result.outcome == "passed":
@@ -34,6 +35,10 @@ def junit(verdicts: Sequence[Verdict]) -> str:
         lines.append("  </testsuite>")
     lines.append("</testsuites>")
     return "\n".join(lines) + "\n"
+
+
+def _failures(verdict: Verdict) -> int:
+    return sum(r.outcome == "failed" for r in verdict.results) + bool(verdict.problem)
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
@@ -57,7 +62,7 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         for result in verdict.results:
             mark = {"passed": "ok", "failed": "**FAILED**", "skipped": "skipped"}[result.outcome]
             detail = f": {result.detail}" if result.detail else ""
-            lines.append(f"{result.step.number}. {mark} {result.step.title}{detail}")
+            lines.append(f"{result.step.number}. {mark} {result.title}{detail}")
     return "\n".join(lines) + "\n"
 
 

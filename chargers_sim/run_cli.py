@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -13,20 +12,22 @@ from typing import Any
 
 import click
 
-from chargers_sim.certificates import tls_context
 from chargers_sim.clock import Clock, VirtualClock
 from chargers_sim.control import Control
 from chargers_sim.errors import BadInput, NotAnswered, Unreachable
 from chargers_sim.faults import Faults, Rule
+from chargers_sim.files import read_text
 from chargers_sim.live import Station
 from chargers_sim.measurands import in_words
 from chargers_sim.outbox import Resend
 from chargers_sim.recording import Trace
 from chargers_sim.steps import parse_script, run_step
 from chargers_sim.template import load_template
+from chargers_sim.tls_cli import read_tls, tls_options
 
 KEYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "p": ("plug", {}),
+    # A car by itself: it draws by its own curve as soon as it may.
+    "p": ("plug", {"battery_wh": 60_000}),
     "u": ("unplug", {}),
     "x": ("stop", {}),
     "c": ("cut", {}),
@@ -65,19 +66,24 @@ HELP = (
 @click.option("--charge", help='One charge, then exit 0: "kwh=12.345,seconds=3600,idle=900".')
 @click.option("--remote", is_flag=True, help="With --charge: plug in and wait for a remote start.")
 @click.option("--tag", default="TAG1", show_default=True, help="The token swiped.")
-@click.option("--connector", type=int, default=1, show_default=True)
-@click.option("--wait", type=float, default=60, show_default=True, help="Seconds for --remote.")
+@click.option("--connector", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--wait", type=click.FloatRange(0), default=60, show_default=True, help="Seconds for --remote."
+)
 @click.option("--template", help="A shipped template or FILE.toml; `show templates` lists them.")
 @click.option("--quirk", "quirks", multiple=True, help="By name or number (q22); repeatable.")
 @click.option("--fault", "faults", multiple=True, help="do=drop,action=MeterValues,times=2")
-@click.option("--ca", type=click.Path(path_type=Path), help="CA of the server (wss://).")
-@click.option("--certificate", type=click.Path(path_type=Path), help="Own, security profile 3.")
-@click.option("--key", type=click.Path(path_type=Path), help="Key of --certificate.")
-@click.option("--insecure", is_flag=True, help="Do not check the server's certificate.")
+@tls_options
 @click.option("--script", help="Steps, or @FILE: 'plug; swipe tag=T1; stop; unplug'.")
 @click.option("--stay", is_flag=True, help="Stay connected after --charge or --script.")
 @click.option("--virtual", is_flag=True, help="Virtual clock: hours pass in no time.")
-@click.option("--speed", type=float, default=1, show_default=True, help="Run the clock faster.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, min_open=True),
+    default=1,
+    show_default=True,
+    help="Run the clock faster.",
+)
 @click.option("--seed", default="0", show_default=True)
 @click.option(
     "--resend",
@@ -86,11 +92,24 @@ HELP = (
     show_default=True,
     help="Message id of a repeated message.",
 )
-@click.option("--cut", type=float, default=0, help="Chance that the line is cut after a send.")
+@click.option(
+    "--cut",
+    type=click.FloatRange(0, 1),
+    default=0,
+    help="Chance that the line is cut after a send.",
+)
 @click.option("--journal", type=click.Path(path_type=Path), help="JSONL of all operations.")
 @click.option("--trace", type=click.Path(path_type=Path), help="JSONL of all frames.")
-@click.option("--reconnect", type=float, default=1, show_default=True, help="First pause, seconds.")
-@click.option("--connect-timeout", type=float, default=10, show_default=True)
+@click.option(
+    "--reconnect",
+    type=click.FloatRange(0, min_open=True),
+    default=1,
+    show_default=True,
+    help="First pause, seconds.",
+)
+@click.option(
+    "--connect-timeout", type=click.FloatRange(0, min_open=True), default=10, show_default=True
+)
 @click.option("--state", type=click.Path(path_type=Path), help="File that keeps its state.")
 @click.option("--control", type=click.IntRange(0, 65535), help="Port of the HTTP control; 0 picks.")
 @click.option("--json", "as_json", is_flag=True, help="Events as JSON lines on standard output.")
@@ -118,7 +137,8 @@ def read_charge(text: str) -> dict[str, str]:
     for needed in ("kwh", "seconds"):
         if needed not in given:
             raise BadInput(f"--charge needs {needed}=")
-        parse_script(f"charge kwh={given['kwh']} seconds={given.get('seconds', 1)}", "--charge")
+    words = [f"{k}={given[k]}" for k in ("kwh", "seconds", "idle", "connector") if k in given]
+    parse_script(f"charge {' '.join(words)}", "--charge")
     return given
 
 
@@ -136,16 +156,16 @@ def read_fault(text: str) -> Rule:
             raise BadInput(f"--fault: {key}: {value!r} is not a {kind.__name__}") from problem
     if "do" not in given:
         raise BadInput(f"--fault: {text!r}: do= is missing")
-    return Rule(**given)
-
-
-def _tls(o: dict[str, Any]) -> ssl.SSLContext:
-    return tls_context(
-        ca=o["ca"], certificate=o["certificate"], key=o["key"], insecure=o["insecure"]
-    )
+    if not 0 <= given.get("chance", 1) <= 1:
+        raise BadInput(f"--fault: chance: {given['chance']} is not between 0 and 1")
+    try:
+        return Rule(**given)
+    except BadInput as problem:
+        raise BadInput(f"--fault: {problem}") from problem
 
 
 async def _run(**o: Any) -> int:
+    tls = read_tls(o)
     charge = None if o["charge"] is None else read_charge(o["charge"])
     script = None if o["script"] is None else _read_script(o["script"])
     lasts = {} if charge is None else charge
@@ -155,7 +175,6 @@ async def _run(**o: Any) -> int:
     rules = [read_fault(text) for text in o["faults"]]
     if o["cut"]:
         rules.append(Rule(do="cut-after-send", chance=o["cut"], seconds=0.05))
-    secure = o["url"].startswith("wss://")
     resend: Resend = o["resend"]
 
     def show(event: dict[str, Any]) -> None:
@@ -182,7 +201,7 @@ async def _run(**o: Any) -> int:
         template=load_template(o["template"]) if o["template"] else None,
         quirks=o["quirks"],
         state=o["state"],
-        tls=_tls(o) if secure else None,
+        tls=tls,
         ca=o["ca"],
         faults=Faults(rules, seed=o["seed"]),
         resend=resend,
@@ -231,10 +250,7 @@ async def _control(station: Station, port: int | None) -> AsyncIterator[None]:
 def _read_script(text: str) -> list[tuple[str, dict[str, Any]]]:
     if not text.startswith("@"):
         return parse_script(text)
-    try:
-        return parse_script(Path(text[1:]).read_text(), text[1:])
-    except OSError as problem:
-        raise BadInput(f"--script: {text[1:]}: {problem.strerror}") from problem
+    return parse_script(read_text(text[1:]), text[1:])
 
 
 async def _one_charge(station: Station, charge: dict[str, str], o: dict[str, Any]) -> None:

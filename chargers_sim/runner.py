@@ -11,8 +11,10 @@ from chargers_sim.clock import iso
 from chargers_sim.ends import EmspEnd, End, OperatorEnd
 from chargers_sim.errors import BadInput, SimError
 from chargers_sim.live import Station
-from chargers_sim.scenario import SERVER, Scenario, ScenarioStep, fill, mismatch
+from chargers_sim.scenario import Scenario, ScenarioStep, fill, mismatch
+from chargers_sim.scenario_fields import SERVER
 from chargers_sim.steps import run_step
+from chargers_sim.titles import title
 
 Outcome = Literal["passed", "failed", "skipped"]
 
@@ -23,6 +25,7 @@ class StepResult:
 
     step: ScenarioStep
     outcome: Outcome
+    title: str
     detail: str
     seconds: float
 
@@ -110,9 +113,9 @@ class Runner:
     async def _one(self, step: ScenarioStep) -> StepResult:
         began = time.monotonic()
         outcome: Outcome = "passed"
-        detail = ""
+        detail, given = "", self._given(step)
         try:
-            await self._do(step)
+            await self._do(step, given)
             if step.fails:
                 outcome, detail = "failed", "it was expected to fail"
         except BadInput as problem:
@@ -123,10 +126,15 @@ class Runner:
             detail = str(problem)
             outcome = "passed" if step.fails else "failed"
         return StepResult(
-            step=step, outcome=outcome, detail=detail, seconds=time.monotonic() - began
+            step=step,
+            outcome=outcome,
+            title=step.about or title(step.kind, step.word, given),
+            detail=detail,
+            seconds=time.monotonic() - began,
         )
 
-    async def _do(self, step: ScenarioStep) -> None:
+    def _given(self, step: ScenarioStep) -> dict[str, Any]:
+        """Put the variables into what a step is given."""
         now = self._station.now
         variables = {
             **self._variables,
@@ -135,7 +143,10 @@ class Runner:
             "in_an_hour": iso(now + 3_600_000),
             "ocpp": self._station.version,
         }
-        given = fill(step.given, variables)
+        filled: dict[str, Any] = fill(step.given, variables)
+        return filled
+
+    async def _do(self, step: ScenarioStep, given: dict[str, Any]) -> None:
         if step.kind == "expect":
             expectation: Callable[..., Awaitable[Any]] = getattr(
                 self, "_expect_" + step.word.replace("-", "_")
@@ -152,7 +163,10 @@ class Runner:
         for name, path in step.save.items():
             value = result
             for part in path.split("."):
-                value = value[int(part) if isinstance(value, list) else part]
+                try:
+                    value = value[int(part) if isinstance(value, list) else part]
+                except (LookupError, TypeError, ValueError):
+                    raise Unmet(f"save: there is no {path} in what came") from None
             self._variables[name] = value
 
     # What is expected
@@ -312,13 +326,20 @@ class Runner:
         return await self._until(look, within)
 
     def _ours(self, held: Any) -> bool:
-        """Leave out what other stations did meanwhile, where the location is known."""
-        location = self._variables.get("location")
-        if location is None or not isinstance(held, dict):
+        """Leave out what other stations did meanwhile, where location or EVSE are known."""
+        if not isinstance(held, dict):
             return True
         nested = held.get("cdr_location") or held.get("location") or {}
-        found = held.get("location_id", nested.get("id"))
-        return found in {None, location}
+        evses = nested.get("evses") or [{}]
+        found = {
+            "location": held.get("location_id", nested.get("id")),
+            "evse": held.get("evse_uid", nested.get("evse_uid", evses[0].get("uid"))),
+        }
+        return all(
+            self._variables.get(name) in {None, there}
+            for name, there in found.items()
+            if there is not None
+        )
 
     # What the other ends are told to do
 

@@ -14,7 +14,6 @@ match = { status = "Accepted" }
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -22,33 +21,26 @@ from pathlib import Path
 from typing import Any
 
 from chargers_sim.errors import BadInput
+from chargers_sim.files import parse_toml, read_text
 from chargers_sim.line import SUBPROTOCOLS
+from chargers_sim.quirks import make as make_quirks
+from chargers_sim.scenario_fields import EXPECTATIONS, SERVER, wrong_field
 from chargers_sim.steps import bind
+from chargers_sim.template import load_template
 
-EXPECTATIONS: dict[str, tuple[str, ...]] = {
-    "event": ("event", "match", "within"),
-    "frame": ("action", "direction", "count", "match", "within"),
-    "no-frame": ("action", "direction", "match", "after"),
-    "answer": ("action", "match", "within"),
-    "status": ("status", "connector", "within"),
-    "meter": ("wh", "connector"),
-    "all-answered": ("within",),
-    "waiting": ("count",),
-    "emsp": ("holds", "count", "match", "within"),
-    "operator": ("path", "match", "within"),
-}
-SERVER = {
-    "server-start": ("tag", "connector"),
-    "server-stop": (),
-    "server-call": ("action", "payload", "match"),
-    "emsp-command": ("command", "fields", "match"),
-    "emsp-fault": ("fault",),
-    "operator": ("method", "path", "body", "match"),
-    "note": ("text",),
-}
 COMMON = {"do", "expect", "about", "save", "only", "fails"}
-TOP = {"name", "about", "ocpp", "station", "vars", "steps", "needs"}
-STATION = {"connectors", "template", "quirks", "retry_seconds", "message_timeout", "resend"}
+TOP = {"name", "about", "ocpp", "station", "vars", "steps"}
+STATION: dict[str, type | tuple[type, ...]] = {
+    "connectors": int,
+    "template": str,
+    "quirks": list,
+    "retry_seconds": (int, float),
+    "message_timeout": (int, float),
+    "resend": str,
+}
+TOP_KINDS = {"name": str, "about": str, "ocpp": list, "station": dict, "vars": dict, "steps": list}
+KIND_NAMES = {str: "text", list: "list", dict: "table", bool: "true or false"}
+MOST_CONNECTORS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +57,6 @@ class ScenarioStep:
     only: tuple[str, ...] = ()
     fails: bool = False
 
-    @property
-    def title(self) -> str:
-        """What a report calls it."""
-        if self.about:
-            return self.about
-        facts = " ".join(f"{k}={v}" for k, v in self.given.items())
-        return f"{self.kind} {self.word} {facts}".strip()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
@@ -84,7 +68,6 @@ class Scenario:
     versions: tuple[str, ...]
     station: dict[str, Any]
     variables: dict[str, Any]
-    needs: tuple[str, ...]
     steps: tuple[ScenarioStep, ...]
 
     def seconds(self) -> float:
@@ -109,35 +92,32 @@ def load(name: str) -> Scenario:
     path = Path(name)
     if not path.exists() and name in (known := shipped()):
         path = known[name]
-    try:
-        text = path.read_text()
-    except OSError as problem:
-        known_names = ", ".join(shipped())
-        raise BadInput(f"{name}: {problem.strerror}; shipped are {known_names}") from problem
+    text = read_text(path, f"; shipped are {', '.join(shipped())}")
     return read(text, str(path))
 
 
 def read(text: str, path: str) -> Scenario:
     """Check a scenario; an error names file, line and field."""
-    try:
-        sent = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise BadInput(f"{path}: {problem}") from problem
+    sent = parse_toml(text, path)
     places = _Places(text, path)
     for key in sent:
         if key not in TOP:
             raise BadInput(f"{places.top(key)}: unknown field {key!r}; known are {_list(TOP)}")
+    for key, kind in TOP_KINDS.items():
+        if key in sent and not isinstance(sent[key], kind):
+            raise BadInput(f"{places.top(key)}: {key}: not a {KIND_NAMES[kind]}: {sent[key]!r}")
     versions = tuple(sent.get("ocpp", SUBPROTOCOLS))
     for version in versions:
         if version not in SUBPROTOCOLS:
-            raise BadInput(f"{places.top('ocpp')}: ocpp: unknown version {version!r}")
+            listed = ", ".join(SUBPROTOCOLS)
+            raise BadInput(
+                f"{places.top('ocpp')}: ocpp: unknown version {version!r}; known are {listed}"
+            )
     station = sent.get("station", {})
-    for key in station:
-        if key not in STATION:
-            raise BadInput(f"{places.top(key)}: station: unknown field {key!r}")
+    _check_station(station, versions, places)
     steps = sent.get("steps")
     if not isinstance(steps, list) or not steps:
-        raise BadInput(f"{path}: 1: steps: a scenario needs [[steps]]")
+        raise BadInput(f"{places.top('steps')}: steps: a scenario needs [[steps]]")
     return Scenario(
         path=path,
         name=str(sent.get("name", Path(path).stem)),
@@ -145,14 +125,16 @@ def read(text: str, path: str) -> Scenario:
         versions=versions,
         station=station,
         variables=sent.get("vars", {}),
-        needs=tuple(sent.get("needs", ())),
         steps=tuple(_step(n, s, places) for n, s in enumerate(steps, start=1)),
     )
 
 
 def _step(number: int, sent: dict[str, Any], places: "_Places") -> ScenarioStep:
-    kinds = [k for k in ("do", "expect") if k in sent]
     here = places.step(number)
+    if not isinstance(sent, dict):
+        raise BadInput(f"{here}: steps: step {number} is not a table")
+    _check_common(sent, places, number)
+    kinds = [k for k in ("do", "expect") if k in sent]
     if len(kinds) != 1:
         raise BadInput(f"{here}: step {number} needs either `do` or `expect`")
     kind, word = kinds[0], str(sent[kinds[0]])
@@ -162,10 +144,10 @@ def _step(number: int, sent: dict[str, Any], places: "_Places") -> ScenarioStep:
         if word not in table:
             where = places.step(number, kind)
             raise BadInput(f"{where}: {kind}: unknown {word!r}; known are {_list(table)}")
-        for key in given:
-            if key not in table[word]:
-                where = places.step(number, key)
-                raise BadInput(f"{where}: {word} takes no {key!r}; it takes {_list(table[word])}")
+        found = wrong_field(word, given, table[word])
+        if found is not None:
+            field_name, said = found
+            raise BadInput(f"{places.step(number, field_name or kind)}: {said}")
     else:
         plain = {k: v for k, v in given.items() if not (isinstance(v, str) and v.startswith("{"))}
         templated = set(given) - set(plain)
@@ -182,6 +164,41 @@ def _step(number: int, sent: dict[str, Any], places: "_Places") -> ScenarioStep:
         only=(only,) if isinstance(only, str) else tuple(only),
         fails=bool(sent.get("fails", False)),
     )
+
+
+def _check_common(sent: dict[str, Any], places: "_Places", number: int) -> None:
+    """Check what every step may have."""
+    for key, kind in (("do", str), ("expect", str), ("about", str), ("fails", bool)):
+        if key in sent and not isinstance(sent[key], kind):
+            where = places.step(number, key)
+            raise BadInput(f"{where}: {key}: not a {KIND_NAMES[kind]}: {sent[key]!r}")
+    saved = sent.get("save", {})
+    if not isinstance(saved, dict) or not all(isinstance(p, str) for p in saved.values()):
+        raise BadInput(f"{places.step(number, 'save')}: save: not a table of paths: {saved!r}")
+    only = sent.get("only", [])
+    for version in [only] if not isinstance(only, list) else only:
+        if version not in SUBPROTOCOLS:
+            where = places.step(number, "only")
+            raise BadInput(f"{where}: only: unknown version {version!r}")
+
+
+def _check_station(station: dict[str, Any], versions: tuple[str, ...], places: "_Places") -> None:
+    """Check what a scenario wants of its station."""
+    for key, value in station.items():
+        where = places.top(key)
+        if key not in STATION:
+            raise BadInput(f"{where}: station: unknown field {key!r}; known are {_list(STATION)}")
+        kind = STATION[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise BadInput(f"{where}: {key}: not of the right kind: {value!r}")
+    if not 1 <= station.get("connectors", 1) <= MOST_CONNECTORS:
+        raise BadInput(f"{places.top('connectors')}: connectors: 1 to {MOST_CONNECTORS}")
+    if station.get("resend", "same") not in {"same", "new", "half"}:
+        raise BadInput(f"{places.top('resend')}: resend: same, new or half")
+    if "template" in station:
+        load_template(station["template"])
+    for version in versions:
+        make_quirks(station.get("quirks", ()), version, f"{places.top('quirks')}: quirks")
 
 
 def bind_checked(

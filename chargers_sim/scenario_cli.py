@@ -8,14 +8,16 @@ from typing import Any
 import click
 
 from chargers_sim.clock import VirtualClock
-from chargers_sim.ends import EmspEnd, OperatorEnd
+from chargers_sim.ends import EmspEnd, EndFailed, OperatorEnd
 from chargers_sim.errors import BadInput
+from chargers_sim.files import check_writable
 from chargers_sim.live import Station
 from chargers_sim.recording import Trace
 from chargers_sim.report import junit, markdown, word
 from chargers_sim.runner import Runner, StepResult, Verdict
 from chargers_sim.scenario import Scenario, load, shipped
 from chargers_sim.template import load_template
+from chargers_sim.tls_cli import check_http, read_tls, tls_options
 
 
 @click.command()
@@ -23,6 +25,7 @@ from chargers_sim.template import load_template
 @click.option("--url", help="Address without the identity: ws://HOST:9000/ocpp")
 @click.option("--identity", default="SIM1", show_default=True, help="May contain {ocpp}.")
 @click.option("--password", envvar="CHARGERS_SIM_PASSWORD")
+@tls_options
 @click.option("--ocpp", help="Only this version; else all that the scenario names.")
 @click.option("--tag", default="TAG1", show_default=True, help="A token the server accepts.")
 @click.option("--var", "variables", multiple=True, help="NAME=VALUE for the scenario.")
@@ -32,7 +35,13 @@ from chargers_sim.template import load_template
 @click.option("--junit", "junit_file", type=click.Path(path_type=Path), help="Write JUnit XML.")
 @click.option("--markdown", "markdown_file", type=click.Path(path_type=Path))
 @click.option("--trace", type=click.Path(path_type=Path), help="Write all frames as JSONL.")
-@click.option("--patience", default=5.0, show_default=True, help="Seconds for an expectation.")
+@click.option(
+    "--patience",
+    type=click.FloatRange(0, min_open=True),
+    default=5.0,
+    show_default=True,
+    help="Seconds for an expectation.",
+)
 @click.option("--list", "listing", is_flag=True, help="List the shipped scenarios.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per verdict.")
 def scenario(files: tuple[str, ...], **options: Any) -> int:
@@ -49,6 +58,13 @@ def scenario(files: tuple[str, ...], **options: Any) -> int:
         raise click.UsageError("name a FILE.toml or a shipped scenario; --list shows them")
     if not options["url"]:
         raise click.UsageError("--url is needed")
+    options["tls"] = read_tls(options)
+    read_variables(options["variables"])
+    for name in ("emsp", "operator"):
+        if options[name]:
+            check_http(f"--{name}", options[name])
+    check_writable("--junit", options["junit_file"])
+    check_writable("--markdown", options["markdown_file"])
     scenarios = [load(name) for given in files for name in _expanded(given)]
     version = options["ocpp"]
     if version is not None and not any(version in s.versions for s in scenarios):
@@ -84,7 +100,8 @@ def _expanded(name: str) -> list[str]:
 
 
 async def _all(scenarios: list[Scenario], o: dict[str, Any]) -> list[Verdict]:
-    verdicts = []
+    verdicts: list[Verdict] = []
+    await _look_at_ends(o)
     trace = None if o["trace"] is None else Trace.write_to(o["trace"])
     try:
         for each in scenarios:
@@ -93,10 +110,31 @@ async def _all(scenarios: list[Scenario], o: dict[str, Any]) -> list[Verdict]:
                 verdict = await _run(each, version, o, trace)
                 verdicts.append(verdict)
                 _show(verdict, as_json=o["as_json"])
+                if verdict.problem is not None and not verdict.results:
+                    # Nobody is there, or nobody lets the station in: the next would fare no better.
+                    return verdicts
     finally:
         if trace is not None:
             trace.close()
     return verdicts
+
+
+async def _look_at_ends(o: dict[str, Any]) -> None:
+    """Make sure that the other ends are there before anything runs."""
+    ends = [
+        ("emsp", EmspEnd(o["emsp"]) if o["emsp"] else None, "/double/state"),
+        (
+            "operator",
+            OperatorEnd(o["operator"], o["operator_key"]) if o["operator"] else None,
+            "/api/v1/stations?limit=1",
+        ),
+    ]
+    for name, end, path in ends:
+        if end is not None:
+            try:
+                await end.ask("GET", path, timeout=20)
+            except EndFailed as problem:
+                raise BadInput(f"--{name}: {problem}") from problem
 
 
 def station_for(
@@ -110,6 +148,8 @@ def station_for(
         identity,
         ocpp=version,
         password=o["password"],
+        tls=o.get("tls"),
+        ca=o.get("ca"),
         clock=VirtualClock(ends_in=scenario.seconds()),
         template=load_template(asked["template"]) if "template" in asked else None,
         connectors=asked.get("connectors", 1),
@@ -128,7 +168,7 @@ async def _run(scenario: Scenario, version: str, o: dict[str, Any], trace: Trace
         if not o["as_json"]:
             mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[result.outcome]
             detail = f": {result.detail}" if result.detail else ""
-            click.echo(f"  {mark} {result.step.number:2} {result.step.title}{detail}")
+            click.echo(f"  {mark} {result.step.number:2} {result.title}{detail}")
 
     if not o["as_json"]:
         click.echo(f"{scenario.name} [{version}]")

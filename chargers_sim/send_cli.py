@@ -7,6 +7,7 @@ import click
 
 from chargers_sim.ends import End, EndFailed
 from chargers_sim.steps import parse_script
+from chargers_sim.tls_cli import check_http
 
 
 @click.command()
@@ -23,6 +24,7 @@ def send(step: tuple[str, ...], control: str) -> int:
 
     Exits 0 when it was done, 1 when the station could not, 2 when the step is wrong.
     """
+    check_http("--control", control)
     end = End("the station", control)
     try:
         if not step:

@@ -2,16 +2,16 @@
 
 import random
 import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from chargers_sim.errors import BadInput
-from chargers_sim.measurands import MEASURANDS
+from chargers_sim.files import parse_toml, read_text
+from chargers_sim.measurands import MEASURANDS, OF_VERSION
 from chargers_sim.meter import Meter
 from chargers_sim.outlet import Outlet
 
@@ -126,6 +126,16 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "local_controller": bool,
     "outlets": list,
 }
+RANGES = {
+    "sample_seconds": (0, 86_400),
+    "aligned_seconds": (0, 86_400),
+    "meter_decimals": (0, 6),
+    "multiplier": (-3, 6),
+    "evse": (1, 999),
+    "connector": (1, 99),
+    "max_power_w": (1, 10_000_000),
+    "phases": (1, 3),
+}
 OUTLET_FIELDS: dict[str, type] = {
     "evse": int,
     "connector": int,
@@ -148,20 +158,13 @@ def load_template(name: str) -> Template:
     known = templates()
     if not path.exists() and name in known:
         path = known[name]
-    try:
-        text = path.read_text()
-    except OSError as problem:
-        listed = ", ".join(known)
-        raise BadInput(f"{name}: {problem.strerror}; templates are {listed}") from problem
+    text = read_text(path, f"; templates are {', '.join(known)}")
     return read_template(text, str(path))
 
 
 def read_template(text: str, path: str) -> Template:
     """Check a template; an error names file, line and field."""
-    try:
-        sent = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise BadInput(f"{path}: {problem}") from problem
+    sent = parse_toml(text, path)
 
     def where(key: str, nth: int = 1) -> str:
         pattern = re.compile(rf"\s*(\[\[?)?{re.escape(key)}\b")
@@ -179,15 +182,23 @@ def read_template(text: str, path: str) -> Template:
         raise BadInput(f"{where('register_unit')}: register_unit: Wh or kWh")
     if sent.get("signs") not in {None, "ocmf", "ocmf-tampered"}:
         raise BadInput(f"{where('signs')}: signs: ocmf or ocmf-tampered")
+    for name, value in sent.get("configuration", {}).items():
+        if not isinstance(value, str):
+            raise BadInput(f"{where(name)}: configuration: {name}: not a text: {value!r}")
+    _check_quirks(sent.get("quirks", ()), where("quirks"))
     outlets = sent.pop("outlets", [{"evse": 1}])
+    if not outlets:
+        raise BadInput(f"{where('outlets')}: outlets: a station needs at least one")
     for number, outlet in enumerate(outlets, start=1):
+        if not isinstance(outlet, dict):
+            raise BadInput(f"{where('outlets', number)}: outlets: not a table: {outlet!r}")
         _check_fields(outlet, OUTLET_FIELDS, partial(where, nth=number))
         if "evse" not in outlet:
             raise BadInput(f"{where('outlets', number)}: outlets: evse is missing")
     sent.pop("about", None)
     for name in ("register_wh", "power_factor"):
         if name in sent:
-            sent[name] = Decimal(str(sent[name]))
+            sent[name] = _decimal(sent[name], f"{where(name)}: {name}")
     for name in ("sampled", "aligned", "quirks"):
         if name in sent:
             sent[name] = tuple(sent[name])
@@ -202,3 +213,34 @@ def _check_fields(
             raise BadInput(f"{where(key)}: unknown field {key!r}; known are {', '.join(known)}")
         if not isinstance(value, known[key]):
             raise BadInput(f"{where(key)}: {key}: {value!r} is not of the right kind")
+        if isinstance(value, bool) and known[key] is not bool:
+            raise BadInput(f"{where(key)}: {key}: {value!r} is not of the right kind")
+        least, most = RANGES.get(key, (None, None))
+        if least is not None and not least <= value <= most:
+            raise BadInput(f"{where(key)}: {key}: {value!r} is not between {least} and {most}")
+
+
+def _check_quirks(names: Sequence[Any], where: str) -> None:
+    from chargers_sim.quirks import make  # noqa: PLC0415 - only a template with quirks needs them
+
+    for name in names:
+        if not any(_is_quirk_of(make, name, version, where) for version in OF_VERSION):
+            raise BadInput(f"{where}: quirks: unknown quirk {name!r}")
+
+
+def _is_quirk_of(make: Callable[..., Any], name: Any, version: str, where: str) -> bool:
+    try:
+        make([str(name)], version, where)
+    except BadInput:
+        return False
+    return True
+
+
+def _decimal(value: Any, where: str) -> Decimal:
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation as problem:
+        raise BadInput(f"{where}: not a number: {value!r}") from problem
+    if not number.is_finite() or number < 0:
+        raise BadInput(f"{where}: not a number from 0 up: {value!r}")
+    return number

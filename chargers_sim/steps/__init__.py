@@ -15,6 +15,10 @@ from chargers_sim.steps import charging, hands
 from chargers_sim.steps import line as at_the_line
 from chargers_sim.steps.book import STEPS, Step
 
+# Arguments that are never below 0, wherever they are taken.
+TIMES = {"seconds", "idle", "timeout"}
+COUNTS = {"connector", "battery_wh", "power_w", "interval", "timeout"}
+
 __all__ = ["STEPS", "at_the_line", "bind", "charging", "hands", "parse_script", "run_step"]
 
 
@@ -80,16 +84,34 @@ def _fit(annotation: Any, value: Any, where: str) -> Any:
         if "dict" in wanted:
             return json.loads(value) if isinstance(value, str) else value
         if "Decimal" in wanted:
-            return Decimal(str(value))
+            return _amount(value, where)
         if "bool" in wanted:
             return value if isinstance(value, bool) else _truth(str(value))
         if "int" in wanted:
-            return None if value is None else int(value)
+            return None if value is None else _whole(value, where)
         if not isinstance(value, str):
             raise BadInput(f"{where}: not a text: {value!r}")
     except (InvalidOperation, ValueError) as problem:
         raise BadInput(f"{where}: not a {wanted}: {value!r}") from problem
     return value
+
+
+def _amount(value: Any, where: str) -> Decimal:
+    number = Decimal(str(value))
+    if not number.is_finite():
+        raise ValueError(value)
+    if number < 0 and where.rpartition(".")[2] in TIMES:
+        raise BadInput(f"{where}: below 0: {value!r}")
+    return number
+
+
+def _whole(value: Any, where: str) -> int:
+    number = Decimal(str(value))
+    if isinstance(value, bool) or not number.is_finite() or number != int(number):
+        raise ValueError(value)
+    if number < 0 and where.rpartition(".")[2] in COUNTS:
+        raise BadInput(f"{where}: below 0: {value!r}")
+    return int(number)
 
 
 def _truth(text: str) -> bool:

@@ -13,7 +13,8 @@ sys.path.insert(0, str(ROOT))
 from chargers_sim.faults import KINDS  # noqa: E402 - after the path is set
 from chargers_sim.measurands import MEASURANDS  # noqa: E402
 from chargers_sim.quirks import CATALOGUE  # noqa: E402
-from chargers_sim.scenario import EXPECTATIONS, SERVER, Scenario, load, shipped  # noqa: E402
+from chargers_sim.scenario import Scenario, load, shipped  # noqa: E402
+from chargers_sim.scenario_fields import EXPECTATIONS, SERVER  # noqa: E402
 from chargers_sim.steps import STEPS  # noqa: E402
 from chargers_sim.template import load_template, templates  # noqa: E402
 

@@ -99,9 +99,7 @@ async def test_scenario(roaming, name, version):
     verdict = await runner.run()
 
     told = [
-        f"{r.step.line}: {r.step.title}: {r.detail}"
-        for r in verdict.results
-        if r.outcome == "failed"
+        f"{r.step.line}: {r.title}: {r.detail}" for r in verdict.results if r.outcome == "failed"
     ]
     assert not told
     assert verdict.problem is None
