@@ -9,6 +9,7 @@ import pytest
 from chargers_sim import quirks
 from chargers_sim.errors import BadInput, Unreachable
 from chargers_sim.live import Station
+from chargers_sim.quirks import samples
 
 
 def station(system: Any, name: str, version: str = "1.6", **more: Any) -> Station:
@@ -217,7 +218,7 @@ async def test_q43_drops_the_line_when_polled(loose, settle) -> None:
 
 
 def register(payload: dict[str, Any]) -> list[Any]:
-    return [s["value"] for s in quirks._energy(payload)]
+    return [s["value"] for s in samples.energy(payload)]
 
 
 PAYLOADS_16 = {
