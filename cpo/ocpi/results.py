@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 TRIES = 3
 FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 10.0
 # A result that comes after its time is worth nothing to the driver, but the eMSP may have waited
 # for our restart.
 LATEST = timedelta(minutes=5)
@@ -114,7 +115,9 @@ class Results:
         """Post a result; returns whether nothing more is to be done about it."""
         partner_id, version = command.partner_id or "", command.version or ""
         answer: Answer | None = None
-        for attempt in range(TRIES):
+        attempt = -1
+        # As long as the eMSP waits for it, and TRIES times at least.
+        while (attempt := attempt + 1) < TRIES or self._now() < command.deadline:
             if attempt and not await self._pause(attempt):
                 return False
             if self._stopping.is_set():
@@ -164,7 +167,7 @@ class Results:
     async def _pause(self, attempt: int) -> bool:
         """Wait before another attempt; returns False when the server stops meanwhile."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_PAUSE * 2**attempt):
+            async with asyncio.timeout(min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)):
                 await self._stopping.wait()
         return not self._stopping.is_set()
 
