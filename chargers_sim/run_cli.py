@@ -37,6 +37,8 @@ KEYS: dict[str, tuple[str, dict[str, Any]]] = {
     "l": ("power-loss", {}),
     "b": ("power-back", {}),
 }
+# What a shell reports of a command that Ctrl-C ended.
+INTERRUPTED = 130
 FAULT_FIELDS: dict[str, type] = {
     "do": str,
     "action": str,
@@ -214,9 +216,16 @@ async def _run(**o: Any) -> int:
     if offered:
         station.address = replace(station.address, subprotocols=offered)
     ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    loop, work = asyncio.get_running_loop(), asyncio.current_task()
+    by_hand = False
+
+    def end() -> None:
+        ended.set()
+        if not by_hand and work is not None:
+            work.cancel()  # it connects, or plays a charge: neither looks at `ended`
+
     for ending in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(ending, ended.set)
+        loop.add_signal_handler(ending, end)
     try:
         async with station, _control(station, o["control"]):
             if charge is not None:
@@ -224,10 +233,15 @@ async def _run(**o: Any) -> int:
             for number, (name, given) in enumerate(script or [], start=1):
                 await run_step(station, name, given, f"--script: step {number}")
             if (charge is None and script is None) or o["stay"]:
+                by_hand = True
                 await _by_hand(station, ended, o["tag"])
     except Unreachable as problem:
         click.echo(f"chargers-sim: {problem}", err=True)
         return 2
+    except asyncio.CancelledError:
+        if not ended.is_set():
+            raise
+        return INTERRUPTED
     finally:
         if trace is not None:
             trace.close()
