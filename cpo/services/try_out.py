@@ -34,8 +34,6 @@ from cpo.domain.tariff import (
 from cpo.errors import Invalid
 
 _LONGEST = timedelta(days=100)
-_MICROSECOND = timedelta(microseconds=1)
-_ROUNDED_HOURS = Decimal("0.005")
 _RAW = ("meter_samples", "power_samples", "current_samples", "states")
 
 _TIMES = frozenset({"TIME", "PARKING_TIME", "RESERVATION_TIME"})
@@ -179,7 +177,6 @@ def _periods(listed: Any, started_at: datetime, ended_at: datetime) -> tuple[Per
     if not isinstance(listed, list) or not listed:
         raise Invalid("session.charging_periods", "at least one period is needed")
     periods = []
-    left = _TimeLeft(ended_at - started_at)
     for i, item in enumerate(listed):
         at = f"session.charging_periods[{i}]"
         period = _object(item, at, "a period")
@@ -189,38 +186,11 @@ def _periods(listed: Any, started_at: datetime, ended_at: datetime) -> tuple[Per
         dimensions = period.get("dimensions")
         if not isinstance(dimensions, list) or not dimensions:
             raise Invalid(f"{at}.dimensions", "must be a list of at least one dimension")
-        periods.append(
-            Period(started_at=begins_at, **_volumes(dimensions, f"{at}.dimensions", left))
-        )
+        periods.append(Period(started_at=begins_at, **_volumes(dimensions, f"{at}.dimensions")))
     return tuple(periods)
 
 
-class _TimeLeft:
-    """The time of a session that its periods have not used up.
-
-    A volume in hours counts as rounded in its last decimal, but not by more than 0.005 h.
-    """
-
-    def __init__(self, duration: timedelta) -> None:
-        self._seconds = Decimal(duration // _MICROSECOND) / 1_000_000
-
-    def take(self, volume: Decimal | None, seconds: Decimal | None, where: str) -> Decimal:
-        """Return the seconds of a time dimension; raise Invalid where they cannot all have been."""
-        if seconds is not None:
-            taken, rounded, field = seconds, Decimal(0), "seconds"
-        else:
-            hours = volume or Decimal(0)
-            taken, field = hours * 3600, "volume"
-            exponent = hours.as_tuple().exponent
-            step = Decimal(1).scaleb(exponent) if isinstance(exponent, int) else Decimal(0)
-            rounded = min(step / 2, _ROUNDED_HOURS) * 3600
-        self._seconds -= taken - rounded
-        if taken and self._seconds < 0:
-            raise Invalid(f"{where}.{field}", "the periods last longer than the session")
-        return taken
-
-
-def _volumes(dimensions: list[Any], at: str, left: _TimeLeft) -> dict[str, Any]:
+def _volumes(dimensions: list[Any], at: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     means: dict[str, Decimal] = {}
     for i, item in enumerate(dimensions):
@@ -239,7 +209,7 @@ def _volumes(dimensions: list[Any], at: str, left: _TimeLeft) -> dict[str, Any]:
         if field in found:
             raise Invalid(f"{where}.type", f"{name} is given twice")
         if name in _TIMES:
-            found[field] = left.take(volume, seconds, where)
+            found[field] = seconds if seconds is not None else (volume or Decimal(0)) * 3600
             continue
         if seconds is not None:
             raise Invalid(f"{where}.seconds", f"{name} is no time")

@@ -132,15 +132,20 @@ bodies = st.fixed_dictionaries(
             optional={
                 "energy_sources": st.lists(
                     st.fixed_dictionaries(
-                        {"source": word(words.ENERGY_SOURCES), "percentage": amounts}
+                        {
+                            "source": word(words.ENERGY_SOURCES),
+                            "percentage": st.decimals(0, 50, places=2),
+                        }
                     ),
                     max_size=2,
+                    unique_by=lambda one: one["source"],
                 ),
                 "environ_impact": st.lists(
                     st.fixed_dictionaries(
                         {"category": word(words.ENVIRONMENTAL_IMPACTS), "amount": amounts}
                     ),
                     max_size=2,
+                    unique_by=lambda one: one["category"],
                 ),
             },
         ),
