@@ -116,7 +116,10 @@ class SiteBook:
         await self._store.commit(work)
 
     def _write_statuses(self, work: Work, location: Location) -> None:
+        """Publish each EVSE anew whose status or data changed (LOC-14)."""
         sites = self._memory.sites
+        previous = sites.locations.get(location.id)
+        before = previous.evses if previous is not None else ()
         for evse in location.evses:
             state = (
                 self._memory.stations.get(evse.binding.station)
@@ -127,7 +130,7 @@ class SiteBook:
                 continue  # the node in charge of it writes its status, once it hears of this
             status = self._publishing.status_of(evse, state)
             known = sites.statuses.get((location.id, evse.uid))
-            if known is not None and known.status is status:
+            if known is not None and known.status is status and evse in before:
                 continue
             published = EvseState(location.id, evse.uid, status)
             work.put(published)

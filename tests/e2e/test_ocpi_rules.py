@@ -224,6 +224,43 @@ async def test_a_list_by_date_gives_whole_locations(cpo, emsp):
     assert whole["last_updated"] >= whole["evses"][0]["last_updated"] >= since
 
 
+async def test_a_changed_connector_is_a_change_of_its_evse_and_of_its_location(cpo, emsp):
+    """LOC-14: and an EVSE whose data stay the same keeps its stamp."""
+    site = await new_site(cpo)
+    async with site.charger() as charger:
+        await charger.boot()
+        known = await emsp.wait_for_evse(site.evse, status="AVAILABLE")
+    body = location(site)
+    await cpo.api("PUT", f"/locations/{site.location}", body)
+    body["evses"][0]["connectors"][0]["max_amperage"] = 32
+    second = dict(body["evses"][0]) | {"uid": f"{site.evse}-B", "evse_id": "NL*CPO*EB"}
+    second.pop("ocpp")
+    body["evses"].append(second)
+    await cpo.api("PUT", f"/locations/{site.location}", body)
+
+    def changed():
+        held = emsp.locations.get(site.location)
+        evse = held["evses"][0]
+        field = "amperage" if emsp.versions == ["2.1.1"] else "max_amperage"
+        return held if evse["connectors"][0][field] == 32 else None
+
+    held = await emsp.wait_until(changed)
+    evse, connector = held["evses"][0], held["evses"][0]["connectors"][0]
+    assert evse["last_updated"] > known["last_updated"]
+    assert held["last_updated"] >= evse["last_updated"] >= connector["last_updated"]
+    assert connector["last_updated"] > known["last_updated"]
+
+    body["name"] = "Another name"
+    await cpo.api("PUT", f"/locations/{site.location}", body)
+    renamed = await emsp.wait_until(
+        lambda: (
+            held if (held := emsp.locations.get(site.location))["name"] == "Another name" else None
+        )
+    )
+    assert renamed["evses"][0]["last_updated"] == evse["last_updated"]
+    assert renamed["last_updated"] > held["last_updated"]
+
+
 async def test_a_flapping_status_is_sent_seldom_and_rightly(cpo, emsp):
     """LOC-34 and OFF-1: the first at once, then the newest."""
     site = await new_site(cpo)
