@@ -318,6 +318,13 @@ async def test_n07_n15_events_and_streams_tell_the_newest_value_of_a_variable(ba
     assert [one["v"] for one in streamed] == ["v0", "v1", "v2"]
 
 
+async def test_21_a_field_of_its_own_in_a_report_of_controls_is_passed_over(backend):
+    """What is not of the schema is no control."""
+    charger = await backend.charger("2.1")
+
+    assert await charger.call("ReportDERControl", requestId=3, vendors=[[]], tbc=False) == {}
+
+
 async def test_21_what_stations_took_of_der_controls_and_tariffs_is_kept_until_cleared(backend):
     """SetDERControl, SetDefaultTariff, GetTariffs and what clears them."""
     charger = await backend.charger("2.1")

@@ -41,10 +41,22 @@ async def notify_der_start_stop(desk: Desk, call: Arrival) -> dict[str, Any]:
     return {}
 
 
+_DER_CONTROLS = (
+    "curve",
+    "enterService",
+    "fixedPFAbsorb",
+    "fixedPFInject",
+    "fixedVar",
+    "freqDroop",
+    "gradient",
+    "limitMaxDischarge",
+)
+
+
 async def report_der_control(desk: Desk, call: Arrival) -> dict[str, Any]:
     """R04: the controls that are set, in parts."""
     desk.intake.seen(call.identity, at=call.received_at)
-    parts = {key: value for key, value in call.payload.items() if isinstance(value, list)}
+    parts = {name: call.payload.get(name, ()) for name in _DER_CONTROLS}
     await desk.equipment.gather(
         call.work,
         call.identity,
