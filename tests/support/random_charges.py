@@ -19,6 +19,7 @@ from cpo.ocpp.credentials import StationCredentials
 from cpo.ocpp.frames import RULES
 from cpo.ocpp.session import Session, SessionLimits
 from cpo.services.passwords import Passwords
+from cpo.services.ports import Work
 from tests.support.charging import NOON, Charging
 
 BEGIN = NOON - timedelta(hours=48)
@@ -70,6 +71,7 @@ class Node:
     """One life of the station side."""
 
     def __init__(self, store, *, settle_time):
+        self.store = store
         self.house = Charging(store=store, settle_time=settle_time)
         self.house.partner()
         # The server is never started: what it makes of a connection is what is wanted.
@@ -127,6 +129,8 @@ class Node:
         await self.house.transactions.close()
         await self.house.stations.close()
         await self.house.commands.close()
+        # The dead write nothing: what it had handed over is on disk before the next life reads.
+        await self.store.commit(Work())
 
 
 @dataclass
