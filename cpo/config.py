@@ -372,6 +372,12 @@ class Ocpp(Section):
     messages_burst: int = Field(
         100, ge=1, description="messages a station may send at once before that limit holds"
     )
+    flood_limit: int = Field(
+        300,
+        ge=0,
+        description="messages in a row over that limit, sent without waiting for their answers, "
+        "until the connection is closed with 1008; 0 = never",
+    )
     accepts_per_second: PerSecond = Field(
         200, description="handshakes of all stations; over it: 503 with Retry-After"
     )

@@ -860,6 +860,7 @@ def ocpp_server(
                 call_timeout=settings.call_timeout,
                 messages_per_second=settings.messages_per_second,
                 messages_burst=settings.messages_burst,
+                flood_until_closed=settings.flood_limit,
             ),
         ),
         Directory(stations, passwords, register=settings.unknown_stations == "register"),

@@ -28,6 +28,8 @@ CLOSE_RESTART: Final = 1012
 
 _READ_AHEAD: Final = 16
 """Calls waiting for the handler; from here on the socket is not read."""
+_FLOOD_AHEAD: Final = 4
+"""Calls that are here unanswered before a station over its limit counts as flooding."""
 _CACHED_ANSWERS: Final = 8
 _CALL_HEAD: Final = f"[{frames.CALL},"
 _EXPIRED_CALLS: Final = 16
@@ -115,6 +117,8 @@ class SessionLimits:
     messages_per_second: float = 10
     """0: no limit."""
     messages_burst: int = 100
+    flood_until_closed: int = 300
+    """Messages over the limit in a row, sent without waiting for answers; 0: never closed."""
     timeouts_until_closed: int = 3
     faults_until_closed: int = 20
 
@@ -151,6 +155,7 @@ class Session:
         "_closed",
         "_expired",
         "_faults",
+        "_flood",
         "_inbox",
         "_loop",
         "_paused",
@@ -199,6 +204,7 @@ class Session:
         self._answered: dict[str | int, tuple[int, str]] = {}
         self._timeouts = 0
         self._faults = 0
+        self._flood = 0
         self._tokens = float(limits.messages_burst)
         self._refilled_at = self.last_heard
 
@@ -287,8 +293,8 @@ class Session:
             if self._paused and len(inbox) < _READ_AHEAD // 2:
                 self._paused = False
                 self.socket.resume()
-            if self.limits.messages_per_second:
-                await self._take_token()
+            if self.limits.messages_per_second and not await self._take_token():
+                continue
             call = self._read(entry)
             del entry
             if call is not None:
@@ -315,7 +321,8 @@ class Session:
             call.deviation,
         )
 
-    async def _take_token(self) -> None:
+    async def _take_token(self) -> bool:
+        """Wait until the station may send again; False when it is sent away for a flood."""
         now = self._loop.time()
         rate = self.limits.messages_per_second
         self._tokens = min(
@@ -323,8 +330,17 @@ class Session:
         )
         self._refilled_at = now
         self._tokens -= 1
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / rate)
+        if self._tokens >= 0:
+            return True
+        # Who waits for answers never has more calls here than one or two.
+        self._flood = self._flood + 1 if len(self._inbox) >= _FLOOD_AHEAD else 0
+        if self._flood == self.limits.flood_until_closed > 0:
+            log.warning("ocpp.closed_for_flood", station=self.identity, alarm=True)
+            self._inbox.clear()
+            self.socket.close_soon(CLOSE_POLICY, "too many messages")
+            return False
+        await asyncio.sleep(-self._tokens / rate)
+        return True
 
     async def _answer(self, call: Inbound) -> None:
         known = self._answered.get(call.message_id)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
 
 from websockets.asyncio.server import ServerConnection
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import Event, State
 
@@ -79,6 +79,7 @@ class StationSocket(ServerConnection):
     binary_messages: int = 0
     _fragments: list[bytes] | None = None
     unanswered_pings: int = 0
+    muted: bool = False
     credentials: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -171,6 +172,8 @@ class StationSocket(ServerConnection):
             self._take_data(event, receiver)
 
     def _take_data(self, frame: Frame, receiver: Receiver) -> None:
+        if self.muted:
+            return
         if frame.opcode is Opcode.BINARY:
             # Seen: JSON in binary frames. It is read as text all the same (TR-14).
             self.binary_messages += 1
@@ -251,9 +254,13 @@ class StationSocket(ServerConnection):
             self.send_data()
 
     def close_soon(self, code: int, reason: str) -> None:
-        """Start the closing handshake, and cut the line if it is not answered in time."""
+        """Start the closing handshake, and cut the line if it is not answered in time.
+
+        Nothing that comes after a close for a breach of policy is taken in.
+        """
         if self.protocol.state is not State.OPEN:
             return
+        self.muted = code == CloseCode.POLICY_VIOLATION
         if self._fragments is not None:
             self._fragments = None
         self.protocol.send_close(code, reason)

@@ -1,6 +1,7 @@
 """cpo/ocpp/server.py: the door, over real sockets on loopback."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -561,6 +562,46 @@ async def test_sec08_a_flood_is_slowed_and_others_are_not(open_door: DoorMaker) 
         assert loop.time() - started >= 2.4
         assert asking.done()
         await asking
+
+
+async def frames_of(socket: ClientConnection) -> AsyncIterator[str | bytes]:
+    """Yield what comes until the line is closed, in whatever way."""
+    with contextlib.suppress(ConnectionClosed):
+        async for frame in socket:
+            yield frame
+
+
+async def test_sec08_a_flood_that_does_not_end_is_closed_and_others_are_not(
+    open_door: DoorMaker,
+) -> None:
+    limits = SessionLimits(messages_per_second=100, messages_burst=5, flood_until_closed=20)
+    door = await open_door(limits=limits)
+    door.directory.add("CP2")
+    async with door.connect() as flood, door.connect("/ocpp/CP2", user="CP2") as other:
+        for number in range(1000):
+            with contextlib.suppress(ConnectionClosed):
+                await flood.send(json.dumps([2, str(number), "Heartbeat", {}]))
+        answers = [json.loads(answer)[1] async for answer in frames_of(flood)]
+        await ask(other)
+
+    assert flood.close_code == 1008
+    # What was taken in was answered, and nothing of the rest.
+    assert answers == [str(number) for number in range(len(answers))]
+    assert 5 <= len(answers) < 1000
+
+
+async def test_sec08_a_station_that_waits_for_its_answers_is_never_closed(
+    open_door: DoorMaker,
+) -> None:
+    """The backlog of an offline night comes as fast as it is taken in."""
+    limits = SessionLimits(messages_per_second=200, messages_burst=1, flood_until_closed=10)
+    door = await open_door(limits=limits)
+    async with door.connect() as station:
+        for number in range(60):
+            await station.send(json.dumps([2, f"a{number}", "Heartbeat", {}]))
+            await station.send(json.dumps([2, f"b{number}", "Heartbeat", {}]))
+            assert json.loads(await station.recv())[1] == f"a{number}"
+            assert json.loads(await station.recv())[1] == f"b{number}"
 
 
 async def test_sec03_profile_0_is_only_for_stations_that_are_allowed_it(door: Door) -> None:
