@@ -50,7 +50,10 @@ class AuthorizationRules:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A remote start that a transaction of this token at this station will answer."""
+    """A remote start that a transaction of this token at this station will answer.
+
+    `transaction` is the station's own id of it, where the answer to the start named one.
+    """
 
     command_id: str
     token: Token
@@ -58,6 +61,7 @@ class Expected:
     until: datetime
     evse_id: int | None = None
     remote_start_id: int | None = None
+    transaction: str | None = None
 
 
 class Authorizations:
@@ -83,8 +87,17 @@ class Authorizations:
         self._expected: dict[str, list[Expected]] = {}
 
     def expect(self, station: str, expected: Expected) -> None:
-        """Remember a remote start, so that its transaction is known when it comes (CMD-12)."""
-        self._expected.setdefault(station, []).append(expected)
+        """Remember a remote start, so that its transaction is known when it comes (CMD-12).
+
+        One whose transaction has been named is known already, or has come meanwhile (CM-10).
+        """
+        entries = self._expected.setdefault(station, [])
+        if expected.transaction is None:
+            entries.append(expected)
+            return
+        for place, entry in enumerate(entries):
+            if entry.command_id == expected.command_id:
+                entries[place] = expected
 
     def expected(
         self,
@@ -94,8 +107,9 @@ class Authorizations:
         evse_id: int | None,
         remote_start_id: int | None,
         take: bool,
+        transaction: str | None = None,
     ) -> Expected | None:
-        """Find the remote start that an idToken or remoteStartId answers."""
+        """Find the remote start that a transaction, an idToken or remoteStartId answers."""
         entries = self._expected.get(station)
         if not entries:
             return None
@@ -103,13 +117,14 @@ class Authorizations:
         entries[:] = [entry for entry in entries if entry.until > now]
         for entry in entries:
             by_id = remote_start_id is not None and entry.remote_start_id == remote_start_id
+            by_name = transaction is not None and entry.transaction == transaction
             by_token = (
                 remote_start_id is None
                 and token is not None
                 and token.upper() in {entry.token.uid.upper(), alias_of(entry.token.uid).upper()}
                 and (evse_id is None or entry.evse_id is None or evse_id == entry.evse_id)
             )
-            if by_id or by_token:
+            if by_id or by_name or by_token:
                 if take:
                     entries.remove(entry)
                 return entry

@@ -195,7 +195,19 @@ class Commands:
             await self.finish(sent, Reply(outcome=Outcome.OFFLINE, detail=str(error)))
             return
         reply = await link.execute(station_command, timeout=timeout or self._call_timeout)
+        if (named := reply.payload.get("transactionId")) and reply.outcome is Outcome.ACCEPTED:
+            await self._named(command, str(named))
         await self.finish(sent, self._interpreted(sent, reply))
+
+    async def _named(self, command: Command, transaction: str) -> None:
+        """Have the transaction of a remote start known by the name its station gave it (CM-10)."""
+        expected = _expected(command)
+        if expected is None:
+            return
+        try:
+            await self._expect(command.station, replace(expected, transaction=transaction))
+        except CpoError as error:
+            log.warning("command.not_named", command=command.id, error=str(error))
 
     def expect(self, command: Command) -> None:
         """Remember a remote start, so that its transaction is known when it comes (CMD-12)."""
@@ -206,12 +218,14 @@ class Commands:
     async def let_expect(self, command: Command) -> None:
         """Have whoever answers for the station remember a remote start."""
         expected = _expected(command)
-        if expected is None:
-            return
+        if expected is not None:
+            await self._expect(command.station, expected)
+
+    async def _expect(self, station: str, expected: Expected) -> None:
         if self.expect_elsewhere is not None:
-            await self.expect_elsewhere(command.station, expected)
+            await self.expect_elsewhere(station, expected)
         else:
-            self._authorizations.expect(command.station, expected)
+            self._authorizations.expect(station, expected)
 
     def _interpreted(self, command: Command, reply: Reply) -> Reply:
         """Say REJECTED more precisely where the EVSE's status tells why (MAP-30)."""

@@ -214,7 +214,7 @@ class Transactions:
             after = self._after_reservation(work, state, after, event)
         if event.id_token is not None:
             after, token_answer = await self._authorized(state, after, event)
-        elif event.remote_start_id is not None and after.token is None:
+        elif after.token is None:
             after = self._remote(state, after, event)
         identified = before is not None and before.token is None and after.token is not None
         if after.evse_id is not None and (after.snapshot is None or identified):
@@ -323,13 +323,14 @@ class Transactions:
     def _remote(
         self, state: StationState, transaction: Transaction, event: TransactionEvent
     ) -> Transaction:
-        """Tie a transaction to the remote start it names, even without an idToken (TX20-23)."""
+        """Tie a transaction to the remote start that names it or that it names (TX20-23, CM-10)."""
         expected = self._authorizations.expected(
             state.record.identity,
             None,
             evse_id=transaction.evse_id,
             remote_start_id=event.remote_start_id,
             take=True,
+            transaction=transaction.key,
         )
         if expected is None:
             return transaction

@@ -151,6 +151,46 @@ async def test_cm09_remote_start_ids_differ(backend):
     assert len(ids) == 3
 
 
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+@pytest.mark.parametrize("plugged_in", [True, False])
+async def test_cm10_the_transaction_that_the_answer_names_is_the_one_that_was_started(
+    backend, books, version, plugged_in
+):
+    """Its events name neither the start nor a token; a car may have been there before."""
+    from tests.ocpp.conftest import Charge201
+
+    charger = await backend.charger(version)
+    charge = Charge201(backend, charger)
+    cable = {"evse": {"id": 1, "connectorId": 1}, "triggerReason": "CablePluggedIn"}
+    if plugged_in:
+        await charge.event("Started", -60, 1000, **cable)
+        assert books.sessions == []
+    charger.answers["RequestStartTransaction"] = {"status": "Accepted", "transactionId": charge.id}
+    done = await start(backend)
+    if plugged_in:
+        await charge.update(triggerReason="ChargingStateChanged")
+    else:
+        await charge.event("Started", -60, 1000, **cable)
+
+    assert [(t.key, t.command_id) for t in books.transactions] == [("tx-1", done.id)]
+    assert len(books.sessions) == 1
+
+
+@pytest.mark.parametrize("status", ["Accepted", "Rejected"])
+async def test_cm10_a_transaction_that_no_answer_named_is_not_taken_for_it(backend, books, status):
+    from tests.ocpp.conftest import Charge201
+
+    charger = await backend.charger("2.0.1")
+    named = "tx-1" if status == "Rejected" else "another"
+    charger.answers["RequestStartTransaction"] = {"status": status, "transactionId": named}
+    await start(backend)
+    cable = {"evse": {"id": 1, "connectorId": 1}, "triggerReason": "CablePluggedIn"}
+    await Charge201(backend, charger).event("Started", -60, 1000, **cable)
+
+    assert [t.command_id for t in books.transactions] == [None]
+    assert books.sessions == []
+
+
 @pytest.mark.parametrize(
     ("version", "given", "sent"),
     [
