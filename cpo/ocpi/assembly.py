@@ -63,6 +63,9 @@ class PartnerSide:
         self._settings = ocpi
         self._drain = settings.server.drain_timeout * 0.1
         self._partners = partners
+        partners.parties = frozenset(
+            (party.country_code.upper(), party.party_id.upper()) for party in settings.parties
+        )
         self.client = Client(
             UrlGuard(allow_private=ocpi.allow_private_urls), timeout=ocpi.push.timeout
         )

@@ -32,6 +32,7 @@ class Call:
         dialect: of the version in the URL, with the partner's habits.
         us: the party of ours that the routing headers address, None when they do not say.
         them: the party the headers say it comes from.
+        acts_for: whether the partner may act in the name of a party.
         url: our address of the module, without query.
     """
 
@@ -47,6 +48,7 @@ class Call:
     now: datetime
     url: str
     correlation_id: str
+    acts_for: Callable[[str, str], bool]
     us: Party | None = None
     them: Party | None = None
 
@@ -66,7 +68,7 @@ class Call:
 
         Raises Failed with 404, which does not tell whether the object exists (S16).
         """
-        if not self.partner.speaks_for(country_code, party_id):
+        if not self.acts_for(country_code, party_id):
             raise Failed(404, Status.CLIENT_ERROR, "not found under this country and party")
         return country_code.upper(), party_id.upper()
 

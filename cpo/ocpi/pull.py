@@ -159,7 +159,8 @@ class TokenPuller:
         owner = (emsp.country_code, emsp.party_id) if emsp is not None else None
         tokens, problems = codec.read_tokens(page.items, owner=owner, partner_id=partner.id)
         # A platform speaks for its own parties; a hub for those behind it (OWN-5).
-        own = [t for t in tokens if partner.speaks_for(t.country_code, t.party_id)]
+        may = self._partners.speaks_for
+        own = [t for t in tokens if may(partner, t.country_code, t.party_id)]
         return own, len(problems) + len(tokens) - len(own)
 
     async def _invalidate(self, partner: Partner, progress: TokenPull) -> None:

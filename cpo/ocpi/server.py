@@ -11,6 +11,7 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -242,6 +243,7 @@ class Server:
             now=self._now(),
             url=self.module_url(dialect.version, module.identifier),
             correlation_id=headers["X-Correlation-ID"],
+            acts_for=partial(self._partners.speaks_for, partner),
             us=us,
             them=them,
         )

@@ -125,6 +125,8 @@ class Partners:
         self._locks: dict[str, asyncio.Lock] = {}
         self._rotating: set[str] = set()
         self.overlap = OVERLAP
+        # Ours: nobody else speaks for them.
+        self.parties: frozenset[tuple[str, str]] = frozenset()
         self.registrar: Registrar | None = None
         self.lanes: Lanes | None = None
         self.audience: Audience | None = None
@@ -164,11 +166,28 @@ class Partners:
         return self._locks.setdefault(partner_id, asyncio.Lock())
 
     def of_party(self, country_code: str, party_id: str) -> Partner | None:
-        """Return the connected partner that a party is reached through."""
+        """Return the connected partner whose own party this is; a hub only passes on."""
         for partner in self._partners.values():
-            if partner.status in _LIVE and partner.has_party(country_code, party_id):
+            if (
+                partner.status in _LIVE
+                and not partner.is_hub
+                and partner.has_party(country_code, party_id)
+            ):
                 return partner
         return None
+
+    def speaks_for(self, partner: Partner, country_code: str, party_id: str) -> bool:
+        """Tell whether a partner may act in the name of a party (TRANS-6, S16).
+
+        A hub may for anybody behind it. That it is one is its own word: it may not for us, nor for
+        those who are connected with us by themselves.
+        """
+        if not partner.speaks_for(country_code, party_id):
+            return False
+        if not partner.is_hub:
+            return True
+        ours = (country_code.upper(), party_id.upper()) in self.parties
+        return not ours and self.of_party(country_code, party_id) is None
 
     def identify(self, tokens: Sequence[str]) -> Caller | None:
         """Tell who shows a token, given the readings of its header; None when nobody may.

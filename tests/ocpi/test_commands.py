@@ -198,6 +198,24 @@ async def test_CMD_1_a_command_that_the_version_does_not_have_is_404(asking):
     assert (await asking("POST", "2.2.1/commands/EXPLODE", {})).http == 404
 
 
+async def test_S16_a_hub_starts_nothing_for_a_party_that_is_connected_itself(yard):
+    async with Emsp(parties=[("DE", "EMP")], hub=("NL", "HUB"), versions=["2.2.1"]) as hub:
+        await yard.partners.connect("hub", hub.versions_url, hub.invite())
+        url = f"{hub.endpoint('commands', 'RECEIVER')}/START_SESSION"
+        told = [
+            await hub.caller().request(
+                "start", "POST", url, body=START | {"token": START["token"] | changes},
+                module="commands", good_only=False,
+            )
+            for changes in ({}, {"country_code": "DE", "party_id": "EMP"})
+        ]  # fmt: skip
+        await until(lambda: yard.link.asked)
+
+    assert [answer.status_code for answer in told] == [2001, 1000]
+    assert "token.party_id" in told[0].message
+    assert len(yard.link.asked) == 1
+
+
 async def test_CMD_13_an_unknown_session_cannot_be_stopped(asking):
     body = {"response_url": START["response_url"], "session_id": "none"}
     told = await asking("POST", "2.2.1/commands/STOP_SESSION", body)

@@ -5,10 +5,12 @@ from urllib.parse import unquote
 
 import ocpi_charges
 import pytest
-from partner_world import partner_world
+from partner_world import partner_world, registered
 from waiting import until
 
 from chargers_sim.emsp import Dialect, Emsp
+from cpo.domain.partner import PartnerStatus
+from cpo.domain.tokens import Token, Whitelist
 from cpo.services.ports import Kind, Work
 
 VERSIONS = ["2.1.1", "2.2.1", "2.3.0"]
@@ -163,6 +165,60 @@ async def test_HUB_1_only_a_hub_tells_who_is_connected(world, partner, ask):
 
     assert (await ask("PUT", "2.2.1/hubclientinfo/NL/MSP", body)).http == 404
     assert (await ask("PUT", "2.2.1/clientinfo/NL/MSP", body)).http == 404
+
+
+@pytest.mark.parametrize("version", ["2.2.1", "2.3.0"])
+@pytest.mark.parametrize("owner", [("NL", "MSP"), ("NL", "CPO")], ids=["a partner's", "ours"])
+async def test_S16_a_hub_does_not_speak_for_those_who_are_here_themselves(world, version, owner):
+    """That somebody is a hub is its own word: it takes no token of others over (TRANS-6)."""
+    direct = await registered(world)
+    card = {
+        "country_code": owner[0],
+        "party_id": owner[1],
+        "uid": "04DIRECT",
+        "type": "RFID",
+        "contract_id": "NL-MSP-C1",
+        "issuer": "MSP",
+        "valid": True,
+        "whitelist": "ALWAYS",
+        "last_updated": "2026-01-01T00:00:00Z",
+    }
+    mine = Token(
+        **{k: v for k, v in card.items() if k not in ("whitelist", "last_updated")},
+        whitelist=Whitelist.ALWAYS,
+        partner_id=direct.id if owner == ("NL", "MSP") else None,
+    )
+    work = Work()
+    world.tokens.write(work, mine)
+    await world.store.commit(work)
+    held = await world.store.token(*owner, "04DIRECT", "RFID")
+    async with Emsp(parties=[("DE", "EMP")], hub=HUB, versions=[version], tokens=[card]) as hub:
+        partner = await world.partners.connect("hub", hub.versions_url, hub.invite())
+        await pulled(world, partner)
+        stolen = card | {"valid": False, "last_updated": "2026-02-01T00:00:00Z"}
+        url = f"{hub.endpoint('tokens', 'RECEIVER')}/{owner[0]}/{owner[1]}/04DIRECT"
+        caller = hub.caller()
+        told = [
+            await caller.request(m, m, url, body=b, module="tokens", good_only=False)
+            for m, b in (("PUT", stolen), ("PATCH", stolen), ("GET", None))
+        ]
+        await world.partners.disconnect(partner.id)
+
+    assert partner.is_hub
+    assert [t.status for t in told] == [404] * 3
+    assert (held.valid, held.partner_id) == (True, mine.partner_id)
+    assert await world.store.token(*owner, "04DIRECT", "RFID") == held
+
+
+async def test_S16_a_party_that_a_hub_lists_may_still_register_itself(world):
+    async with (
+        Emsp(parties=[("DE", "EMP")], hub=HUB, versions=["2.3.0"]) as hub,
+        Emsp(("DE", "EMP"), versions=["2.3.0"]) as emsp,
+    ):
+        await connected(world, hub)
+        partner = await connected(world, emsp)
+
+    assert partner.status is PartnerStatus.CONNECTED
 
 
 # --- comparison and probe ---------------------------------------------------------------------------

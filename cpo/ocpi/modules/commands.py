@@ -365,7 +365,7 @@ def _own_token(call: Call, request: CommandRequest) -> Token:
     token = request.token
     if token is None:
         raise Invalid("token", "is missing")
-    if not call.partner.speaks_for(token.country_code, token.party_id):
+    if not call.acts_for(token.country_code, token.party_id):
         raise Invalid("token.party_id", "is not one of your parties")
     return token
 
