@@ -127,7 +127,7 @@ _decode = msgspec.json.Decoder(float_hook=_read_number).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 # What can still be told of a frame that is not to be parsed: its type and id.
-_HEAD = re.compile(r'\s*\[\s*(\d)\s*,\s*"([^"\\]{1,64})"\s*,')
+_HEAD = re.compile(r'\s*\[\s*(\d)\s*,\s*("(?:[^"\\]|\\.){1,400}")\s*,')
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -290,8 +290,19 @@ def _refuse_known(message: Any, reason: str, rules: FrameRules) -> Fault:
         return Fault(reason)
     message_id = _answerable_id(message)
     if "\0" in message_id:
-        message_id = UNREADABLE_ID
+        return Fault(reason, error_text(UNREADABLE_ID, rules.not_a_message, reason))
     return Fault(reason, error_text(message_id, rules.format_violation, reason))
+
+
+def _written_id(literal: str) -> str | None:
+    """Read a message id as it stands in a text, None where it cannot be written back."""
+    try:
+        message_id: str = json.loads(literal)
+        message_id.encode()
+    except ValueError:
+        return None
+    usable = 0 < len(message_id) <= TOLERATED_ID_LENGTH and "\0" not in message_id
+    return message_id if usable else None
 
 
 def _explain(text: str, rules: FrameRules) -> Frame:
@@ -314,7 +325,11 @@ def _explain(text: str, rules: FrameRules) -> Frame:
     if head is not None and (is_json or not rules.answers_unreadable):
         if head[1] != str(CALL):
             return Fault(reason)
-        return Fault(reason, error_text(head[2], rules.format_violation, reason))
+        message_id = _written_id(head[2])
+        if message_id is not None:
+            return Fault(reason, error_text(message_id, rules.format_violation, reason))
+        if is_json:
+            return Fault(reason, error_text(UNREADABLE_ID, rules.not_a_message, reason))
     return _unreadable(reason, rules)
 
 

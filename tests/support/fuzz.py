@@ -227,9 +227,7 @@ def _of_unreadable(version, answers):
 def _of_call(version, handled, text, message, answers):
     message_id = message[1] if len(message) > 1 else None
     if not answers:
-        # An id of half a surrogate pair cannot be written back.
-        unwritable = isinstance(message_id, str) and _guarded(message_id)
-        return None if version == "1.6" and unwritable else "a readable call got no answer"
+        return "a readable call got no answer"
     code = _code(answers)
     whole = len(message) == 4 and isinstance(message[2], str) and isinstance(message[3], dict)
     if not isinstance(message_id, str) or not 0 < len(message_id) <= 36:
@@ -262,6 +260,7 @@ def _guarded(text):
     """Whether a text holds what no store keeps: NUL, surrogates, depth, numbers without bounds."""
     return (
         "\\u" in text
+        or "\0" in text
         or any("\ud800" <= character <= "\udfff" for character in text)
         or text.count("[") + text.count("{") > 32
         or re.search(r"\d{30,}|[eE][+-]?\d{2,}", text) is not None

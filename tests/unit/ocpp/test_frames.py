@@ -155,6 +155,25 @@ def test_rp28_poison_is_refused_under_its_own_id(
     assert error_of(f'[2,"p1","BootNotification",{payload}]', rules) == ("p1", code)
 
 
+@pytest.mark.parametrize("payload", POISON)
+@pytest.mark.parametrize("rules", [V16, V201, V21])
+def test_rp28_poison_is_refused_whatever_its_id(payload: str, rules: FrameRules) -> None:
+    """An id with escapes is read; one that cannot be written back is not known."""
+    escaped = f'[2,"p\\u0031","BootNotification",{payload}]'
+    assert error_of(escaped, rules) == ("p1", rules.format_violation)
+    for unusable in ("p\\u0000", "p\\ud800", "p" * 65):
+        frame = f'[2,"{unusable}","BootNotification",{payload}]'
+        assert error_of(frame, rules)[0] == "-1"
+
+
+@pytest.mark.parametrize("rules", [V16, V201, V21])
+def test_rp18_a_poisoned_result_is_no_call_whatever_its_id(rules: FrameRules) -> None:
+    for id_ in ("1", "\\u0031", "\\u0000"):
+        fault = parse(f'[3,"{id_}",{{"a":"\\ud800"}}]', rules)
+        assert isinstance(fault, Fault)
+        assert fault.answer is None
+
+
 def test_rp28_nan_is_not_json() -> None:
     assert error_of('[2,"1","X",{"a":NaN}]', V201) == ("-1", "RpcFrameworkError")
     assert error_of('[2,"1","X",{"a":NaN}]', V16) == ("1", "FormationViolation")
