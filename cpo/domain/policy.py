@@ -41,8 +41,16 @@ def _duration(value: Any) -> bool:
 # Name, what it means, what its value is, and the test of it.
 RULES: Mapping[str, tuple[str, str, Callable[[Any], bool]]] = {
     "versions": ("OCPI versions it is offered", "a list of 2.1.1, 2.2.1, 2.3.0", _versions),
-    "locations": ("the only locations it sees", "a list of location ids", _ids),
-    "tariffs": ("the only tariffs it sees", "a list of tariff ids", _ids),
+    "locations": (
+        "the only locations it sees; one that it no longer sees is pushed as REMOVED",
+        "a list of location ids",
+        _ids,
+    ),
+    "tariffs": (
+        "the only tariffs it sees; connectors name no others to it",
+        "a list of tariff ids",
+        _ids,
+    ),
     "strict": ("nothing is sent again after an outage: it pulls", "true or false", _truth),
     "unlock": ("it may unlock connectors", "true or false", _truth),
     "commands_by_capability": (

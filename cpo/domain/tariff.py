@@ -171,23 +171,27 @@ def choose_tariff(
     return None
 
 
-def check_side_by_side(tariffs: Sequence[Tariff]) -> None:
-    """Refuse tariffs of one connector of which two would be in force at once (TAR-5)."""
-    for i, one in enumerate(tariffs):
-        for other in tariffs[i + 1 :]:
-            apart = (
-                one.valid_until is not None
-                and other.valid_from is not None
-                and one.valid_until <= other.valid_from
-            ) or (
-                other.valid_until is not None
-                and one.valid_from is not None
-                and other.valid_until <= one.valid_from
-            )
-            if one.type == other.type and one.id != other.id and not apart:
-                raise Invalid(
-                    "tariff_ids", f"{one.id} and {other.id} are of one type and valid at once"
-                )
+def undoubted(tariffs: Sequence[Tariff]) -> list[Tariff]:
+    """Leave out those beside which another of their type, named before, is in force (TAR-5).
+
+    A connector may name the tariffs of several contracts; of what one partner sees of them only
+    the first counts, as it does when a charge is billed.
+    """
+    kept: list[Tariff] = []
+    for tariff in tariffs:
+        if not any(one.type == tariff.type and _meet(one, tariff) for one in kept):
+            kept.append(tariff)
+    return kept
+
+
+def _meet(one: Tariff, other: Tariff) -> bool:
+    """Whether there is an instant at which both are valid."""
+    return not (_ends_before(one, other) or _ends_before(other, one))
+
+
+def _ends_before(one: Tariff, other: Tariff) -> bool:
+    ends, begins = one.valid_until, other.valid_from
+    return ends is not None and begins is not None and ends <= begins
 
 
 def parse_tariff(obj: Mapping[str, Any], *, ours: bool = True) -> Tariff:

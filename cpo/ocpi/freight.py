@@ -138,7 +138,7 @@ class Freight:
         kind, object_id = item
         dialect = self._speaks.dialect(partner, partner.version)
         if kind is Kind.TARIFF:
-            return self._tariff(partner, dialect, object_id, confirmed=confirmed)
+            return self._tariff(partner, dialect, object_id)
         if kind is Kind.LOCATION:
             return self._location(partner, dialect, object_id)
         if kind is Kind.EVSE:
@@ -156,25 +156,14 @@ class Freight:
     def _url(self, partner: Partner, base: str, *segments: str) -> str:
         return self._speaks.line(partner).url(base, *segments)
 
-    def _tariff(
-        self,
-        partner: Partner,
-        dialect: Dialect,
-        tariff_id: str,
-        *,
-        confirmed: Callable[[str], bool],
-    ) -> Packed:
+    def _tariff(self, partner: Partner, dialect: Dialect, tariff_id: str) -> Packed:
         base = partner.endpoint("tariffs", "RECEIVER")
         if base is None:
             return NOTHING
         unit = self.unit(Kind.TARIFF, tariff_id)
         tariff = self._sites.tariffs.get(tariff_id)
         visible = self._shelf.tariff_ids(partner, None)
-        hidden = visible is not None and not visible(tariff_id)
-        if tariff is not None and hidden and not confirmed(unit):
-            # Not even its id is the partner's business.
-            return NOTHING
-        if tariff is None or hidden:
+        if tariff is None or (visible is not None and not visible(tariff_id)):
             party = (
                 (tariff.country_code, tariff.party_id)
                 if tariff is not None
@@ -187,6 +176,10 @@ class Freight:
                 us=party,
                 full=True,
                 unit=unit,
+                # One that is gone is named by nobody (TAR-2); of a contract it was till now.
+                after=()
+                if tariff is None
+                else tuple((Kind.LOCATION, id_) for id_ in self._sites.places_of(tariff_id)),
             )
         rendered = self._shelf.tariff(dialect, tariff_id)
         if rendered is None:
@@ -211,11 +204,20 @@ class Freight:
             return NOTHING
         rendered = self._shelf.location(dialect, location_id, partner)
         if rendered is None:
+            # Only who has seen it is told of a location that it may not see.
+            rendered, tariffs = self._shelf.withdrawn(dialect, location_id), set()
+        else:
+            named = self._shelf.named_tariffs(location, partner)
+            tariffs = (
+                {t for ids in named.values() for t in ids}
+                if named is not None
+                else {t for e in location.evses for c in e.connectors for t in c.tariff_ids}
+            )
+        if rendered is None:
             return NOTHING
         if rendered.held_back is not None:
             return HeldBack(rendered.held_back)
         party = (location.country_code, location.party_id)
-        tariffs = {t for e in location.evses for c in e.connectors for t in c.tariff_ids}
         return Parcel(
             method="PUT",
             url=self._url(partner, base, *party, location.id),

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from cpo import __version__
@@ -11,7 +12,9 @@ from cpo.domain.cdr import Cdr
 from cpo.domain.location import Location
 from cpo.domain.partner import Partner
 from cpo.domain.session import Session
+from cpo.domain.station import EvseStatus
 from cpo.domain.tariff import Tariff
+from cpo.domain.values import replace
 from cpo.ocpi.dialect import Dialect, Rendered, Stamps
 from cpo.services.memory import Memory
 from cpo.services.publishing import Publishing
@@ -39,6 +42,8 @@ class Shelf:
         self._publishing = publishing
         self._size = size
         self._texts: OrderedDict[tuple[Any, ...], tuple[datetime | None, Rendered]] = OrderedDict()
+        self._contracts: dict[str, tuple[Sequence[str], int]] = {}
+        self._numbers = count(1)
 
     # --- what a partner may see -------------------------------------------------------------
 
@@ -55,14 +60,28 @@ class Shelf:
 
     def tariff_ids(self, partner: Partner, us: tuple[str, str] | None) -> Visible | None:
         """Return the test for tariffs that a partner sees; None when it sees all of them."""
-        wanted = partner.policy.get("tariffs")
-        if us is None and wanted is None:
+        if us is None and partner.policy.get("tariffs") is None:
             return None
         return lambda id_: (
             (tariff := self._sites.tariffs.get(id_)) is not None
             and _of_party(tariff, us)
-            and (wanted is None or id_ in wanted)
+            and self._publishing.sees_tariff(partner, id_)
         )
+
+    def named_tariffs(
+        self, location: Location, partner: Partner
+    ) -> dict[tuple[str, str], list[str]] | None:
+        """Return which tariffs a partner's connectors name, by (uid, connector id) (LOC-22).
+
+        None where that is what the operator entered.
+        """
+        if partner.policy.get("tariffs") is None and not _in_doubt(location):
+            return None
+        return {
+            (evse.uid, connector.id): self._publishing.named(partner, connector.tariff_ids)
+            for evse in location.evses
+            for connector in evse.connectors
+        }
 
     def site(self, location_id: str, partner: Partner | None) -> Site | None:
         """Return a location as it is now, when there is one and the partner may see it.
@@ -105,8 +124,9 @@ class Shelf:
         form = _form(dialect)
         sites, texts, sees = self._sites, self._texts, self._publishing.sees
         found: list[Rendered | None] = []
+        contract = self._contract(partner)
         for id_ in ids:
-            kept = texts.get(("location", id_, *form))
+            kept = texts.get(("location", id_, contract, *form))
             if kept is None or kept[0] != sites.stamps.get(id_):
                 found.append(self._location(dialect, id_, partner))
                 continue
@@ -119,11 +139,49 @@ class Shelf:
         site = self.site(location_id, partner)
         if site is None:
             return None
+        named = self.named_tariffs(site.location, partner)
         rendered = dialect.codec.location(
-            site.location, statuses=site.statuses, stamps=site.stamps, quirks=dialect.quirks
+            site.location,
+            statuses=site.statuses,
+            stamps=site.stamps,
+            tariff_ids=named,
+            quirks=dialect.quirks,
         )
-        key = ("location", location_id, *_form(dialect))
+        if _in_doubt(site.location):
+            # What it says depends on tariffs too, which change without it.
+            return rendered
+        key = ("location", location_id, self._contract(partner), *_form(dialect))
         return self._keep(key, site.stamps.location, rendered)
+
+    def _contract(self, partner: Partner) -> int:
+        """Return a number for what a partner sees of tariffs: 0 is all of them."""
+        wanted = partner.policy.get("tariffs")
+        if wanted is None:
+            return 0
+        known = self._contracts.get(partner.id)
+        if known is None or known[0] is not wanted:
+            known = self._contracts[partner.id] = (wanted, next(self._numbers))
+        return known[1]
+
+    def withdrawn(self, dialect: Dialect, location_id: str) -> Rendered | None:
+        """Render a location for a partner that no longer sees it: all of it is REMOVED (LOC-10)."""
+        site = self.site(location_id, None)
+        if site is None:
+            return None
+        found = self._removed(dialect, site, site.location)
+        if found.problems and not site.location.publish:
+            # 2.1.1 cannot say that it is no longer public, and the partner knows the place.
+            return self._removed(dialect, site, replace(site.location, publish=True))
+        return found
+
+    def _removed(self, dialect: Dialect, site: Site, location: Location) -> Rendered:
+        return dialect.codec.location(
+            location,
+            statuses=dict.fromkeys((evse.uid for evse in location.evses), EvseStatus.REMOVED),
+            stamps=Stamps(location=site.stamps.location),
+            tariff_ids={(e.uid, c.id): () for e in location.evses for c in e.connectors},
+            quirks=dialect.quirks,
+        )
 
     def tariff(self, dialect: Dialect, tariff_id: str) -> Rendered | None:
         """Render a tariff; None when there is none."""
@@ -185,6 +243,11 @@ class Shelf:
 def _form(dialect: Dialect) -> tuple[Any, ...]:
     """Return what distinguishes texts of one object."""
     return (dialect.version, *dialect.quirks.form)
+
+
+def _in_doubt(location: Location) -> bool:
+    """Whether a connector names several tariffs, of which a partner may not be meant to see all."""
+    return any(len(c.tariff_ids) > 1 for evse in location.evses for c in evse.connectors)
 
 
 def _of_party(found: Location | Tariff, us: tuple[str, str] | None) -> bool:

@@ -228,6 +228,14 @@ class Sites:
         """Return the EVSEs that are bound to a station, with their locations."""
         return list(self._by_station.get(station, []))
 
+    def places_of(self, tariff_id: str) -> list[str]:
+        """Return the ids of the locations where a connector names a tariff."""
+        return [
+            location.id
+            for location in self.locations.values()
+            if any(tariff_id in c.tariff_ids for evse in location.evses for c in evse.connectors)
+        ]
+
     def tariffs_of(self, evse: Evse, connector_id: str) -> list[Tariff]:
         """Return the tariffs that a connector refers to, in its order."""
         for connector in evse.connectors:

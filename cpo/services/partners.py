@@ -113,6 +113,10 @@ class Audience(Protocol):
         """Yield the locations and tariffs that a partner is to hear of."""
         ...
 
+    def contract(self, before: Partner, after: Partner) -> Iterable[Work]:
+        """Yield what a changed contract makes a partner see otherwise."""
+        ...
+
 
 class Partners:
     """The partners of this node, by id and by token; changes go to disk first."""
@@ -359,13 +363,17 @@ class Partners:
         if quirks is not None:
             quirks = Quirks.of(quirks).stored()
         async with self.lock(partner_id):
-            partner = self.known(partner_id)
+            before = self.known(partner_id)
             partner = replace(
-                partner,
-                quirks=partner.quirks if quirks is None else quirks,
-                policy=partner.policy if policy is None else policy,
+                before,
+                quirks=before.quirks if quirks is None else quirks,
+                policy=before.policy if policy is None else policy,
             )
-            return await self.save(partner, audit="partner.changed", actor=actor)
+            await self.save(partner, audit="partner.changed", actor=actor)
+            if self.audience is not None:
+                for work in self.audience.contract(before, partner):
+                    await self._store.commit(work)
+            return partner
 
     async def learn(self, partner_id: str, quirks: dict[str, Any], *, why: str) -> None:
         """Take over habits that a partner's answers showed; the audit says why."""

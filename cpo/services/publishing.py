@@ -1,6 +1,8 @@
 """Which partners must hear of which object."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from cpo.domain.cdr import Cdr
@@ -8,6 +10,7 @@ from cpo.domain.location import Evse, Location
 from cpo.domain.partner import Partner, PartnerStatus
 from cpo.domain.policy import SUPPRESSED, suppressed
 from cpo.domain.station import Approval, ConnectorState, EvseStatus, StatusRules, evse_status
+from cpo.domain.tariff import undoubted
 from cpo.domain.values import replace
 from cpo.services.memory import Memory, StationState, belongs
 from cpo.services.ports import EvseState, Kind, Work
@@ -24,6 +27,9 @@ class PartnerBook(Protocol):
         """Return one partner."""
         ...
 
+
+# How many objects a changed contract marks in one unit.
+AT_ONCE = 500
 
 _MODULE = {
     Kind.LOCATION: "locations",
@@ -63,12 +69,28 @@ class Publishing:
             return False
         return location.publish or partner.version != "2.1.1"
 
+    def sees_tariff(self, partner: Partner, tariff_id: str) -> bool:
+        """Tell whether a partner may see a tariff: its policy may name those of its contract."""
+        wanted = partner.policy.get("tariffs")
+        return wanted is None or tariff_id in wanted
+
+    def named(self, partner: Partner, tariff_ids: Sequence[str]) -> list[str]:
+        """Return which of a connector's tariffs a partner is told of: those that it would pay.
+
+        Neither those of other contracts (LOC-22) nor a second one of a type at a time (TAR-5).
+        """
+        seen = [id_ for id_ in tariff_ids if self.sees_tariff(partner, id_)]
+        known = self._memory.sites.tariffs
+        in_force = {t.id for t in undoubted([known[id_] for id_ in seen if id_ in known])}
+        return [id_ for id_ in seen if id_ in in_force or id_ not in known]
+
     def everything(self, partner: Partner) -> Iterable[tuple[Kind, str]]:
         """Yield the tariffs and locations that a partner is to hear of, in that order (PUSH-3)."""
         sites = self._memory.sites
         if partner.endpoint("tariffs", "RECEIVER") is not None:
             for tariff_id in list(sites.tariffs):
-                yield Kind.TARIFF, tariff_id
+                if self.sees_tariff(partner, tariff_id):
+                    yield Kind.TARIFF, tariff_id
         if partner.endpoint("locations", "RECEIVER") is not None:
             for location in list(sites.locations.values()):
                 if self.sees(partner, location):
@@ -78,13 +100,66 @@ class Publishing:
         """Return the partners that must hear of a change at a location."""
         return [p.id for p in self.listeners(kind) if self.sees(p, location)]
 
-    def location(self, work: Work, location: Location) -> None:
-        """Note that a location's data changed."""
-        work.mark(self.audience(location, Kind.LOCATION), Kind.LOCATION, location.id)
+    def location(self, work: Work, location: Location, before: Location | None = None) -> None:
+        """Note that a location's data changed; who may no longer see it has to hear that, too."""
+        concerned = [
+            p.id
+            for p in self.listeners(Kind.LOCATION)
+            if self.sees(p, location) or (before is not None and self.sees(p, before))
+        ]
+        work.mark(concerned, Kind.LOCATION, location.id)
 
     def tariff(self, work: Work, tariff_id: str) -> None:
-        """Note that a tariff changed, came, or went."""
-        work.mark([p.id for p in self.listeners(Kind.TARIFF)], Kind.TARIFF, tariff_id)
+        """Note that a tariff changed, came, or went; of others' contracts nobody hears (LOC-22)."""
+        concerned = [p.id for p in self.listeners(Kind.TARIFF) if self.sees_tariff(p, tariff_id)]
+        work.mark(concerned, Kind.TARIFF, tariff_id)
+
+    def contract(self, before: Partner, after: Partner) -> Iterator[Work]:
+        """Yield what a changed contract makes a partner see otherwise: to be heard, and to be read.
+
+        Its locations get a new last_updated, so that one that polls finds them (LOC-22).
+        """
+        if after.status not in (PartnerStatus.CONNECTED, PartnerStatus.SUSPENDED):
+            return
+        tariffs, places = self._seen_otherwise(before, after)
+        pushed = after.endpoint("tariffs", "RECEIVER"), after.endpoint("locations", "RECEIVER")
+        for first in range(0, max(len(tariffs), len(places)), AT_ONCE):
+            work = Work()
+            for tariff_id in tariffs[first : first + AT_ONCE]:
+                if pushed[0] is not None:
+                    work.mark([after.id], Kind.TARIFF, tariff_id)
+            for location_id in places[first : first + AT_ONCE]:
+                work.touch(Kind.LOCATION, location_id)
+                work.then(partial(self._touched, location_id))
+                if pushed[1] is not None:
+                    work.mark([after.id], Kind.LOCATION, location_id)
+            yield work
+
+    def _seen_otherwise(self, before: Partner, after: Partner) -> tuple[list[str], list[str]]:
+        sites = self._memory.sites
+        tariffs = {
+            id_
+            for id_ in sites.tariffs
+            if self.sees_tariff(before, id_) is not self.sees_tariff(after, id_)
+        }
+        places = [
+            location.id
+            for location in sites.locations.values()
+            if self.sees(before, location) is not self.sees(after, location)
+            or (
+                self.sees(after, location)
+                and any(
+                    not tariffs.isdisjoint(c.tariff_ids)
+                    for evse in location.evses
+                    for c in evse.connectors
+                )
+            )
+        ]
+        return sorted(tariffs), places
+
+    def _touched(self, location_id: str, stamp: datetime) -> None:
+        if location_id in self._memory.sites.stamps:
+            self._memory.sites.stamps[location_id] = stamp
 
     def session(self, work: Work, session_id: str, partner_id: str | None) -> None:
         """Note that a session changed: its token's partner must hear of it (SES-1)."""

@@ -90,7 +90,7 @@ class SiteBook:
         work = Work()
         work.put(location)
         self._write_statuses(work, location)
-        self._publishing.location(work, location)
+        self._publishing.location(work, location, known)
         work.put(Audit(self._now(), actor, "location.put", location_id))
         work.then(lambda stamp: sites.put(location, stamp))
         await self._store.commit(work)

@@ -1,6 +1,7 @@
 """Whole flows with the eMSP double: hubs, strict partners, comparison, probe, several parties."""
 
 import asyncio
+import copy
 from urllib.parse import unquote
 
 import ocpi_charges
@@ -9,6 +10,7 @@ from partner_world import partner_world, registered
 from waiting import until
 
 from chargers_sim.emsp import Dialect, Emsp
+from cpo.domain.location import location_document
 from cpo.domain.partner import PartnerStatus
 from cpo.domain.tokens import Token, Whitelist
 from cpo.services.ports import Kind, Work
@@ -281,10 +283,118 @@ async def test_visibility_a_tariff_of_another_contract_is_not_even_named(world):
         await world.tariff("T-2")
         await quiet(world, partner.id)
         pulled = [t["id"] for t in await emsp.fetch("tariffs")]
+        await world.sites.remove_tariff("T-2", actor="test")
+        await quiet(world, partner.id)
 
         assert list(emsp.tariffs) == ["T-1"]
         assert pulled == ["T-1"]
         assert not any("T-2" in e.path for e in emsp.journal.exchanges)
+
+
+async def two_contracts(world):
+    """A location whose connector has the tariffs of two contracts side by side."""
+    await world.tariff("LIST", "0.50")
+    await world.tariff("DEAL", "0.40")
+    await world.location(tariff="LIST")
+    place = copy.deepcopy(location_document(world.memory.sites.locations["L-1"]))
+    place["evses"][0]["connectors"][0]["tariff_ids"] = ["LIST", "DEAL"]
+    await world.sites.put_location("L-1", place, actor="test")
+
+
+def tariffs_in(location):
+    connector = location["evses"][0]["connectors"][0]
+    return connector.get("tariff_ids") or [connector["tariff_id"]]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("contract", "told"), [(["DEAL"], "DEAL"), (None, "LIST")], ids=["a contract", "none"]
+)
+async def test_LOC_22_TAR_5_a_connector_names_the_tariff_that_the_partner_pays(
+    world, version, contract, told
+):
+    async with Emsp(("DE", "EMP"), versions=[version]) as emsp:
+        partner = await connected(world, emsp)
+        await world.partners.change(partner.id, policy={"tariffs": contract})
+        await two_contracts(world)
+        await quiet(world, partner.id)
+        [pulled] = await emsp.fetch("locations")
+        url = f"{emsp.endpoint('locations', 'SENDER')}/L-1/L-1-E1"
+        evse = (await emsp.caller().request("evse", "GET", url, module="locations")).data
+        connector = (await emsp.caller().request("c", "GET", f"{url}/1", module="locations")).data
+
+    assert tariffs_in(emsp.locations["L-1"]) == tariffs_in(pulled) == [told]
+    assert tariffs_in({"evses": [evse]}) == tariffs_in({"evses": [{"connectors": [connector]}]})
+    assert tariffs_in({"evses": [evse]}) == [told]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_LOC_22_a_new_contract_is_told_at_once(world, version):
+    """TAR-2: the new tariff, the location that names it, and only then the end of the old one."""
+    async with Emsp(("DE", "EMP"), versions=[version]) as emsp:
+        partner = await connected(world, emsp)
+        await world.partners.change(partner.id, policy={"tariffs": ["LIST"]})
+        await two_contracts(world)
+        await quiet(world, partner.id)
+        before = world.memory.sites.stamps["L-1"]
+        heard = len(emsp.journal.received())
+        await world.partners.change(partner.id, policy={"tariffs": ["DEAL"]})
+        await quiet(world, partner.id)
+        said = [
+            (e.method, e.path.rstrip("/").rpartition("/")[2])
+            for e in emsp.journal.received()[heard:]
+        ]
+
+    assert said == [("PUT", "DEAL"), ("PUT", "L-1"), ("DELETE", "LIST")]
+    assert tariffs_in(emsp.locations["L-1"]) == ["DEAL"]
+    assert list(emsp.tariffs) == ["DEAL"]
+    assert world.memory.sites.stamps["L-1"] > before
+
+
+def statuses_in(location):
+    return [evse["status"] for evse in location["evses"]]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_LOC_10_what_a_contract_no_longer_shows_is_removed(world, version):
+    async with Emsp(("DE", "EMP"), versions=[version]) as emsp:
+        partner = await connected(world, emsp)
+        await world.partners.change(partner.id, policy={"locations": ["L-1"]})
+        await world.location("L-1", evses=2)
+        await world.location("L-2")
+        await quiet(world, partner.id)
+        seen = list(emsp.locations)
+        await world.partners.change(partner.id, policy={"locations": ["L-2"]})
+        await quiet(world, partner.id)
+        removed = statuses_in(emsp.locations["L-1"])
+        await world.partners.change(partner.id, policy={})
+        await quiet(world, partner.id)
+
+        assert seen == ["L-1"]
+        assert removed == ["REMOVED", "REMOVED"]
+        assert statuses_in(emsp.locations["L-1"]) == ["PLANNED", "PLANNED"]
+        assert statuses_in(emsp.locations["L-2"]) == ["PLANNED"]
+        assert emsp.violations == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_LOC_15_a_location_that_is_no_longer_public_is_not_left_as_it_was(world, version):
+    """2.1.1 cannot say that it is not public any more: there it is REMOVED."""
+    async with Emsp(("DE", "EMP"), versions=[version]) as emsp:
+        partner = await connected(world, emsp)
+        await world.location()
+        await quiet(world, partner.id)
+        await world.location(publish=False)
+        await quiet(world, partner.id)
+        held = emsp.locations["L-1"]
+        await world.location("L-9", publish=False)
+        await quiet(world, partner.id)
+
+    assert (held.get("publish"), statuses_in(held)) == (
+        (None, ["REMOVED"]) if version == "2.1.1" else (False, ["PLANNED"])
+    )
+    # What it never saw is not told of either.
+    assert ("L-9" in emsp.locations) is (version != "2.1.1")
 
 
 # --- tokens ---------------------------------------------------------------------------------------

@@ -47,23 +47,40 @@ class Locations:
 
     def _render(self, call: Call, site: Site) -> Rendered:
         codec, quirks, location = call.dialect.codec, call.dialect.quirks, site.location
+        named = self._shelf.named_tariffs(location, call.partner)
         if len(call.segments) == 1:
             return codec.location(
-                location, statuses=site.statuses, stamps=site.stamps, quirks=quirks
+                location,
+                statuses=site.statuses,
+                stamps=site.stamps,
+                tariff_ids=named,
+                quirks=quirks,
             )
         evse = next((e for e in location.evses if e.uid.lower() == call.segments[1].lower()), None)
         if evse is None:
             raise NotFound("evse", call.segments[1])
         if len(call.segments) == 2:
             return codec.evse(
-                location, evse.uid, statuses=site.statuses, stamps=site.stamps, quirks=quirks
+                location,
+                evse.uid,
+                statuses=site.statuses,
+                stamps=site.stamps,
+                tariff_ids=named,
+                quirks=quirks,
             )
         connector = next(
             (c for c in evse.connectors if c.id.lower() == call.segments[2].lower()), None
         )
         if connector is None:
             raise NotFound("connector", call.segments[2])
-        return codec.connector(location, evse.uid, connector.id, stamps=site.stamps, quirks=quirks)
+        return codec.connector(
+            location,
+            evse.uid,
+            connector.id,
+            stamps=site.stamps,
+            tariff_ids=named,
+            quirks=quirks,
+        )
 
 
 def _sendable(rendered: Rendered) -> Reply:

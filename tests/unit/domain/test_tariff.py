@@ -9,9 +9,9 @@ from cpo.domain.tariff import (
     ReservationKind,
     TariffType,
     TaxIncluded,
-    check_side_by_side,
     choose_tariff,
     parse_tariff,
+    undoubted,
 )
 from cpo.errors import Invalid
 
@@ -336,10 +336,12 @@ def test_the_first_valid_tariff_of_the_type_or_without_type_is_chosen():
     assert choose_tariff([old], at) is None
 
 
-def test_two_tariffs_of_one_type_at_once_are_refused():
+def test_of_two_tariffs_of_one_type_at_once_the_first_counts():
     """TAR-5: which of them applies would be a guess."""
-    with pytest.raises(Invalid, match="a and b"):
-        check_side_by_side([tariff("a"), tariff("b")])
+    a, b = tariff("a"), tariff("b")
+
+    assert undoubted([a, b]) == [a]
+    assert undoubted([b, a]) == [b]
 
 
 def test_tariffs_that_follow_each_other_or_differ_in_type_may_stand_side_by_side():
@@ -348,5 +350,5 @@ def test_tariffs_that_follow_each_other_or_differ_in_type_may_stand_side_by_side
     second = tariff("b", start_date_time="2026-06-01T00:00:00Z")
     green = tariff("c", type="PROFILE_GREEN")
 
-    check_side_by_side([first, second, green])
-    check_side_by_side([second, first])
+    assert undoubted([first, second, green]) == [first, second, green]
+    assert undoubted([second, first]) == [second, first]
