@@ -127,7 +127,7 @@ _decode = msgspec.json.Decoder(float_hook=_read_number).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 # What can still be told of a frame that is not to be parsed: its type and id.
-_HEAD = re.compile(r'\s*\[\s*(\d)\s*,\s*("(?:[^"\\]|\\.){1,400}")\s*,')
+_HEAD = re.compile(r'\s*\[\s*(-?\d{1,18})\s*,(?:\s*("(?:[^"\\]|\\.){1,400}")\s*,)?')
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -279,19 +279,33 @@ def _unreadable(reason: str, rules: FrameRules) -> Fault:
 
 
 def _answerable_id(message: list[Any]) -> str:
-    if len(message) > 1 and type(message[1]) is str and 0 < len(message[1]) <= TOLERATED_ID_LENGTH:
-        return message[1]
-    return UNREADABLE_ID
+    message_id = message[1] if len(message) > 1 else None
+    if type(message_id) is not str or "\0" in message_id:
+        return UNREADABLE_ID
+    return message_id if 0 < len(message_id) <= TOLERATED_ID_LENGTH else UNREADABLE_ID
 
 
 def _refuse_known(message: Any, reason: str, rules: FrameRules) -> Fault:
     """Refuse a frame that was parsed but breaks a guard."""
-    if type(message) is not list or not message or message[0] != CALL:
+    if type(message) is not list or not message or type(message[0]) is not int:
+        return _unreadable(reason, rules)
+    return _refuse(message[0], _answerable_id(message), reason, rules)
+
+
+def _refuse(kind: int, message_id: str, reason: str, rules: FrameRules) -> Fault:
+    """Refuse a message of a kind, under its id or `UNREADABLE_ID`."""
+    if kind == CALL:
+        unknown = message_id == UNREADABLE_ID
+        code = rules.not_a_message if unknown else rules.format_violation
+        return Fault(reason, error_text(message_id, code, reason))
+    known = kind in _ANSWERS or (rules.sends and kind in _OF_21)
+    if known or rules.unknown_type is None:
         return Fault(reason)
-    message_id = _answerable_id(message)
-    if "\0" in message_id:
-        return Fault(reason, error_text(UNREADABLE_ID, rules.not_a_message, reason))
-    return Fault(reason, error_text(message_id, rules.format_violation, reason))
+    return Fault(reason, error_text(message_id, rules.unknown_type, reason))
+
+
+_ANSWERS: Final = frozenset({CALL_RESULT, CALL_ERROR})
+_OF_21: Final = frozenset({CALL_RESULT_ERROR, SEND})
 
 
 def _written_id(literal: str) -> str | None:
@@ -322,15 +336,12 @@ def _explain(text: str, rules: FrameRules) -> Frame:
     else:
         reason, is_json = "a string or number that cannot be stored", True
     head = _HEAD.match(text)
-    if head is not None and (is_json or not rules.answers_unreadable):
-        if head[1] != str(CALL):
-            return Fault(reason)
-        message_id = _written_id(head[2])
-        if message_id is not None:
-            return Fault(reason, error_text(message_id, rules.format_violation, reason))
-        if is_json:
-            return Fault(reason, error_text(UNREADABLE_ID, rules.not_a_message, reason))
-    return _unreadable(reason, rules)
+    if head is None or not (is_json or (head[2] and not rules.answers_unreadable)):
+        return _unreadable(reason, rules)
+    message_id = _written_id(head[2]) if head[2] else None
+    if message_id is None and not is_json:
+        return _unreadable(reason, rules)
+    return _refuse(int(head[1]), message_id or UNREADABLE_ID, reason, rules)
 
 
 def _refuse_constant(constant: str) -> NoReturn:

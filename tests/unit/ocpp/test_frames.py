@@ -167,6 +167,26 @@ def test_rp28_poison_is_refused_whatever_its_id(payload: str, rules: FrameRules)
 
 
 @pytest.mark.parametrize("rules", [V16, V201, V21])
+@pytest.mark.parametrize("id_", ["1e999", '{"a":1e999}', "[[1e999]]"])
+def test_rp15_rp28_a_call_whose_id_is_poison_is_answered(rules: FrameRules, id_: str) -> None:
+    assert error_of(f'[2,{id_},"Heartbeat",{{}}]', rules) == ("-1", rules.not_a_message)
+
+
+def test_rp06_rp07_a_poisoned_frame_of_an_unknown_type_is_one_of_an_unknown_type() -> None:
+    for poison in ("1e999", '"\\u0000"', "[" * 40 + "]" * 40):
+        poisoned = f'[29,"1","Heartbeat",{{"a":{poison}}}]'
+        assert error_of(poisoned, V201) == ("1", "MessageTypeNotSupported")
+        for rules in (V16, V21):
+            assert error_of(poisoned, rules) is None
+
+
+def test_rp05_a_poisoned_text_that_is_no_message_is_one_that_cannot_be_read() -> None:
+    for text in ('{"a":"\\u0000"}', '["\\u0000"]', '"\\u0000"'):
+        assert error_of(text, V201) == ("-1", "RpcFrameworkError")
+        assert error_of(text, V16) is None
+
+
+@pytest.mark.parametrize("rules", [V16, V201, V21])
 def test_rp18_a_poisoned_result_is_no_call_whatever_its_id(rules: FrameRules) -> None:
     for id_ in ("1", "\\u0031", "\\u0000"):
         fault = parse(f'[3,"{id_}",{{"a":"\\ud800"}}]', rules)
