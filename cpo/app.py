@@ -368,6 +368,7 @@ class App:
         parts.tokens.on_change += [lists.tokens_changed, withdrawals.tokens_changed]
         if node:
             node.node.feed.on_progress.append(jobs.progress)
+            node.node.feed.on_report.append(jobs.reported)
         commands.on_finished.append(site_limits.command_finished)
         for on_session in (transactions.on_session, *node_hooks(node, "sessions")):
             on_session.append(starts.session)
@@ -506,6 +507,7 @@ class App:
         await jobs.load()
         self._stack.push_async_callback(jobs.close)
         parts.equipment.on_progress.append(jobs.progress)
+        parts.equipment.on_report.append(jobs.reported)
         tls = self._tls()
         server = TransferServer(
             TransferRules(

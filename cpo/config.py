@@ -473,7 +473,7 @@ class Files(Section):
 
 
 class Jobs(Section):
-    """Logs and firmware updates: how patient we are with charge points."""
+    """Jobs at charge points: how patient we are with them."""
 
     log_timeout: Seconds = Field(
         900, description="a charge point that is silent about a log this long has not done it"
@@ -481,7 +481,15 @@ class Jobs(Section):
     firmware_timeout: Seconds = Field(
         7_200, description="the same for a firmware update; it may reboot meanwhile"
     )
-    retries: int = Field(1, ge=0, le=20, description="further attempts after one that failed")
+    answer_timeout: Seconds = Field(
+        300, description="the same for messages on displays, customer information and data"
+    )
+    retries: int = Field(
+        1,
+        ge=0,
+        le=20,
+        description="further attempts after one that failed; data is sent once unless its job says",
+    )
     retry_interval: Seconds = Field(60, description="wait before the next attempt")
     keep: Lifetime = Field(
         86_400 * 90, description="how long jobs that have ended are kept; 0 = for ever"

@@ -498,7 +498,7 @@ def _plain(noun: str, about: str, *, changed: bool) -> click.Group:
 
 
 def _job() -> click.Group:
-    group = _group("job", "Logs and firmware updates of stations.")
+    group = _group("job", "Jobs at stations: logs, firmware, displays, customers, data.")
     _show(group, "job")
     _post(group, "job", "cancel", "Stop following one and withdraw its URL.")
     return group

@@ -254,6 +254,8 @@ SHOW_ONLINE = change(OWNERS, ("online",), where=("station", "epoch"))
 FENCE = Write(OWNERS, ("epoch", "station"), _fence, key=(1,))
 TAKE_LEASE = Write(LEASES, (*_LEASED, "now"), _lease, key=(0,))
 
+# Documents that tell how far a job at a station is; one node follows them all.
+_OF_JOBS = frozenset({"firmware-job", "log-job", "display-messages", "customer-information"})
 CHANGES = metadata.tables["changes"]
 CHANGED = upsert(CHANGES)
 # What other nodes keep in memory, by the type of what is written: the kind of change and its key.
@@ -269,7 +271,7 @@ NEWS: dict[type, Callable[[Any], tuple[str, str] | None]] = {
     Session: lambda value: ("session", value.id),
     StationDocument: lambda value: (
         ("job", f"{value.station}\x1f{value.kind}\x1f{value.key}")
-        if value.kind in ("firmware-job", "log-job")
+        if value.kind in _OF_JOBS
         else None
     ),
 }

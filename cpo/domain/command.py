@@ -30,6 +30,11 @@ class CommandKind(StrEnum):
     GET_LOCAL_LIST_VERSION = "get-local-list-version"
     GET_LOG = "get-log"
     UPDATE_FIRMWARE = "update-firmware"
+    SET_DISPLAY_MESSAGE = "set-display-message"
+    GET_DISPLAY_MESSAGES = "get-display-messages"
+    CLEAR_DISPLAY_MESSAGE = "clear-display-message"
+    CUSTOMER_INFORMATION = "customer-information"
+    DATA_TRANSFER = "data-transfer"
     CALL = "call"
 
 

@@ -1,7 +1,8 @@
-"""Jobs that take a station longer than an answer: fetching logs, updating firmware. Pure.
+"""Jobs that may take a station longer than an answer, or have to wait for it. Pure.
 
 A job is a chain of attempts. What a station tells in FirmwareStatusNotification,
-DiagnosticsStatusNotification and LogStatusNotification moves it; silence ends an attempt.
+DiagnosticsStatusNotification and LogStatusNotification moves it, or the parts of its report, or
+its answer is the end already; silence ends an attempt.
 """
 
 from collections.abc import Mapping
@@ -18,6 +19,17 @@ class JobKind(StrEnum):
 
     LOG = "log"
     FIRMWARE = "firmware"
+    SET_DISPLAY_MESSAGE = "set-display-message"
+    GET_DISPLAY_MESSAGES = "get-display-messages"
+    CLEAR_DISPLAY_MESSAGE = "clear-display-message"
+    CUSTOMER_INFORMATION = "customer-information"
+    DATA_TRANSFER = "data-transfer"
+
+
+OF_FILES: Final = frozenset({JobKind.LOG, JobKind.FIRMWARE})
+_OF_ANSWERS: Final = frozenset(
+    {JobKind.SET_DISPLAY_MESSAGE, JobKind.CLEAR_DISPLAY_MESSAGE, JobKind.DATA_TRANSFER}
+)
 
 
 class JobState(StrEnum):
@@ -69,7 +81,9 @@ class Job:
 
     `parameters` say what is wanted, `timeout` and `retry_interval` are seconds. `request_id` is
     that of the running attempt, None for messages of 1.6 that have none. `heard_at` is the last
-    sign of it, `due_at` when the next attempt may begin. `file` is the id of an uploaded log.
+    sign of it, `due_at` when the next attempt may begin. `file` is the id of an uploaded log,
+    `answer` what the station answered where that is the result, `parts` how many parts of its
+    report have come.
     """
 
     id: str
@@ -90,6 +104,8 @@ class Job:
     heard_at: datetime | None = None
     finished_at: datetime | None = None
     file: str | None = None
+    answer: Mapping[str, Any] | None = None
+    parts: int = 0
     history: tuple[Mapping[str, Any], ...] = field(default_factory=tuple)
 
     @property
@@ -101,6 +117,13 @@ class Job:
     def own_place(self) -> bool:
         """Whether the file goes to or comes from us, not a server that the operator named."""
         return "location" not in self.parameters
+
+    @property
+    def ends_with_answer(self) -> bool:
+        """Whether nothing follows the station's answer."""
+        if self.kind is JobKind.CUSTOMER_INFORMATION:
+            return not self.parameters.get("report")
+        return self.kind in _OF_ANSWERS
 
 
 def sent(job: Job, request_id: int, *, at: datetime) -> Job:
@@ -114,6 +137,7 @@ def sent(job: Job, request_id: int, *, at: datetime) -> Job:
         detail=None,
         due_at=None,
         heard_at=at,
+        parts=0,
     )
     return _noted(job, "sent", at)
 
@@ -131,16 +155,42 @@ def not_sent(job: Job, *, at: datetime, due_at: datetime) -> Job:
     )
 
 
-def accepted(job: Job, *, at: datetime) -> Job:
-    """Note that the station will do it; what it has told meanwhile stays."""
+def accepted(job: Job, *, at: datetime, answer: Mapping[str, Any] | None = None) -> Job:
+    """Note that the station will do it, or has; what it has told meanwhile stays."""
     if job.state is not JobState.SENT:
         return job
-    return _noted(replace(job, state=JobState.RUNNING, heard_at=at), "Accepted", at)
+    job = _noted(replace(job, state=JobState.RUNNING, heard_at=at), "Accepted", at)
+    if not job.ends_with_answer:
+        return job
+    return _ended(replace(job, answer=answer), JobState.DONE, None, at)
 
 
-def refused(job: Job, word: str, *, at: datetime) -> Job:
+def nothing_found(job: Job, *, at: datetime) -> Job:
+    """End a job whose station has nothing to report."""
+    return _ended(_noted(job, "nothing found", at), JobState.DONE, None, at)
+
+
+def reported(job: Job, parts: int, *, complete: bool, at: datetime) -> Job:
+    """Note how many parts of its report have come; with the last of them the job is done."""
+    if parts != job.parts:
+        job = _noted(replace(job, parts=parts), f"parts that came: {parts}", at)
+    job = replace(job, heard_at=at)
+    if job.ended:
+        return job
+    if complete:
+        return _ended(job, JobState.DONE, None, at)
+    return replace(job, state=JobState.RUNNING, detail=None)
+
+
+def refused(job: Job, word: str, *, at: datetime, answer: Mapping[str, Any] | None = None) -> Job:
     """End a job that the station will not do."""
-    return _ended(_noted(job, word, at), JobState.FAILED, f"the station answered: {word}", at)
+    job = replace(_noted(job, word, at), answer=answer if job.ends_with_answer else None)
+    return _ended(job, JobState.FAILED, f"the station answered: {word}", at)
+
+
+def impossible(job: Job, detail: str, *, at: datetime) -> Job:
+    """End a job that cannot be asked of its station; nothing was sent."""
+    return _ended(job, JobState.FAILED, detail, at)
 
 
 def progressed(job: Job, status: str, *, at: datetime) -> Job:
@@ -150,13 +200,13 @@ def progressed(job: Job, status: str, *, at: datetime) -> Job:
     job = _noted(replace(job, status=status, heard_at=at), status, at)
     if job.state is JobState.CANCELLED:
         return job
-    if status == _GOOD[job.kind]:
+    if status == _GOOD.get(job.kind):
         return _done(job, at)
     if job.ended:
         return job
     if status == _CANCELLED:
         return _ended(job, JobState.CANCELLED, "the station gave it up for another", at)
-    if status in _BAD[job.kind]:
+    if status in _BAD.get(job.kind, ()):
         return _again(job, JobState.FAILED, f"the station reported {status}", at)
     return replace(job, state=JobState.RUNNING, detail=None)
 

@@ -447,7 +447,7 @@ class StationConnection:
             "in",
             call.action,
             str(call.message_id),
-            call.text,
+            outcomes.without_customers(call.action, call.text),
             answer,
             noted,
         )
@@ -467,7 +467,7 @@ class StationConnection:
                 "in",
                 call.action[:60],
                 str(call.message_id),
-                call.text,
+                outcomes.without_customers(call.action, call.text),
                 answer,
                 deviation,
             )
@@ -495,7 +495,8 @@ class StationConnection:
 
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
         """Log a call of ours."""
-        payload, answer = outcomes.masked(payload), outcomes.masked(answer)
+        payload = outcomes.masked(outcomes.without_customers(action, payload))
+        answer = outcomes.masked(answer)
         self._services.notes.add(
             Frame(self.identity, self._services.now(), "out", action, message_id, payload, answer)
         )

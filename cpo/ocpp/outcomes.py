@@ -1,5 +1,6 @@
 """What the answers to our calls tell of a station, and what of them must not be logged."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -104,6 +105,30 @@ def masked(text: str | None) -> Any:
         text = _SECRET_TEXT.sub(rf"\1\2\3{_MASK}\5", text)
         text = _SECRET_TEXT_REVERSED.sub(rf"\1{_MASK}\3", text)
     return text
+
+
+def without_customers(action: str, text: str) -> str:
+    """Return the text of a frame, or of a payload, without what it says of a customer (SEC-21).
+
+    It stays with the job that asked for it, where it can be cleared.
+    """
+    private = _PRIVATE.get(action)
+    if private is None:
+        return text
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return _MASK
+    payload = told[3] if isinstance(told, list) and len(told) > 3 else told
+    if isinstance(payload, dict):
+        payload.update({name: _MASK for name in private if name in payload})
+    return json.dumps(told, ensure_ascii=False)
+
+
+_PRIVATE: Final = {
+    "NotifyCustomerInformation": ("data",),
+    "CustomerInformation": ("customerIdentifier", "idToken", "customerCertificate"),
+}
 
 
 def _masked_deep(value: Any) -> Any:

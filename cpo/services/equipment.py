@@ -4,6 +4,7 @@ The device model, firmware and log jobs, security events, charging limits, repor
 Nothing here is read per message; a document is found by station, kind and key.
 """
 
+from bisect import bisect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -86,6 +87,9 @@ _STREAMED: Final = 500
 Progress = Callable[[Work, str, str, str, int | None, datetime], Awaitable[None]]
 """Hears of a job's status: unit of work, station, kind, status, request id, time."""
 
+Report = Callable[[Work, str, str, int, int, bool, datetime], Awaitable[None]]
+"""Hears of a report: unit of work, station, kind, request id, parts so far, complete, time."""
+
 Needs = Callable[[Work, str, dict[str, Any], datetime], Awaitable[str]]
 """Decides about a car's needs: unit of work, station, message, time; the status to answer."""
 
@@ -100,6 +104,7 @@ class Equipment:
         self._store = store
         self._now = now
         self.on_progress: list[Progress] = []
+        self.on_report: list[Report] = []
         self.on_limit: list[Callable[[str], None]] = []
         self.on_needs: Needs | None = None
         self.on_schedule: list[Callable[[str, int], None]] = []
@@ -286,12 +291,11 @@ class Equipment:
         document: dict[str, Any] = (
             dict(known.document)
             if known is not None and not (known.document.get("complete") and seq in (0, None))
-            else {"items": [], "parts": [], "last": None}
+            else {"items": [], "parts": [], "sizes": [], "last": None}
         )
         part = seq if seq is not None else len(document["parts"])
         if part not in document["parts"] and len(document["parts"]) < _MAX_PARTS:
-            document["parts"] = sorted([*document["parts"], part])
-            document["items"] = [*document["items"], *items][:_MAX_ITEMS]
+            _insert(document, part, items)
         if not more:
             document["last"] = part
         last = document["last"]
@@ -301,6 +305,10 @@ class Equipment:
         document["missing"] = missing if last is not None else []
         document["complete"] = last is not None and not missing
         self.keep(work, station, kind, key, document, at)
+        for listener in self.on_report:
+            await listener(
+                work, station, kind, request_id, len(document["parts"]), document["complete"], at
+            )
 
     def variables(
         self, work: Work, station: str, reported: Iterable[Mapping[str, Any]], *, at: datetime
@@ -383,6 +391,19 @@ class Equipment:
     def now(self) -> datetime:
         """Return the present time."""
         return self._now()
+
+
+def _insert(document: dict[str, Any], part: int, items: Sequence[Any]) -> None:
+    """Put a part of a report where it belongs, in whatever order the parts come."""
+    parts, known = list(document["parts"]), list(document["items"])
+    # What was begun by an older version of ours does not know how long its parts were.
+    sizes = list(document.get("sizes", ())) or [0] * len(parts)
+    place = bisect(parts, part)
+    before = sum(sizes[:place]) if any(sizes) else len(known)
+    taken = list(items)[: _MAX_ITEMS - len(known)]
+    document["parts"] = [*parts[:place], part, *parts[place:]]
+    document["sizes"] = [*sizes[:place], len(taken), *sizes[place:]]
+    document["items"] = [*known[:before], *taken, *known[before:]]
 
 
 def variable_key(item: Mapping[str, Any]) -> str:

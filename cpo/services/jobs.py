@@ -1,7 +1,8 @@
-"""Jobs at stations: fetch a log, update firmware; followed, retried, ended by silence.
+"""Jobs at stations: logs, firmware, displays, customers, data; followed, retried, ended by silence.
 
 A job is on disk before its request leaves, so that it outlives a restart of ours; each attempt is
-sent once. Where the operator names no server, the file goes to or comes from us.
+sent once. Where the operator names no server, a file goes to or comes from us. What a station
+reports in parts stays with the documents about it, where it is gathered.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import structlog
 
 from cpo.domain import job as fold
 from cpo.domain.command import CommandKind, Outcome, Reply, StationCommand
-from cpo.domain.job import Job, JobKind, JobState, job_document, read_job
+from cpo.domain.job import OF_FILES, Job, JobKind, JobState, job_document, read_job
 from cpo.errors import Conflict, CpoError, Invalid, NotFound
 from cpo.services.files import FIRMWARE, Files, Pass, StoredFile
 from cpo.services.memory import Memory
@@ -29,7 +30,25 @@ _KIND: Final = "job"
 _COMMANDS: Final = {
     JobKind.LOG: CommandKind.GET_LOG,
     JobKind.FIRMWARE: CommandKind.UPDATE_FIRMWARE,
+    JobKind.SET_DISPLAY_MESSAGE: CommandKind.SET_DISPLAY_MESSAGE,
+    JobKind.GET_DISPLAY_MESSAGES: CommandKind.GET_DISPLAY_MESSAGES,
+    JobKind.CLEAR_DISPLAY_MESSAGE: CommandKind.CLEAR_DISPLAY_MESSAGE,
+    JobKind.CUSTOMER_INFORMATION: CommandKind.CUSTOMER_INFORMATION,
+    JobKind.DATA_TRANSFER: CommandKind.DATA_TRANSFER,
 }
+# Of these only one at a time is of use; of the others a station may have some under way.
+_ALONE: Final = OF_FILES | {JobKind.GET_DISPLAY_MESSAGES, JobKind.CUSTOMER_INFORMATION}
+_MOST_AT_ONCE: Final = 32
+# What the words of a version do not suffice for.
+_LACKING: Final = {"1.6": frozenset(JobKind) - OF_FILES - {JobKind.DATA_TRANSFER}}
+# Where the parts of a report are gathered, and the kind of job that asked for it.
+_OF_REPORTS: Final = {
+    "display-messages": JobKind.GET_DISPLAY_MESSAGES,
+    "customer-information": JobKind.CUSTOMER_INFORMATION,
+}
+_REPORTS: Final = {kind: name for name, kind in _OF_REPORTS.items()}
+_NOTHING: Final = "Unknown"
+"""How a station says that it shows no such message."""
 # What a station's messages are kept as, and the kind of job that they are about.
 _OF_DOCUMENTS: Final = {"log-job": JobKind.LOG, "firmware-job": JobKind.FIRMWARE}
 _LATE: Final = timedelta(hours=1)
@@ -52,6 +71,7 @@ class JobRules:
 
     log_timeout: float
     firmware_timeout: float
+    answer_timeout: float
     retries: int
     retry_interval: float
     keep: float
@@ -106,12 +126,17 @@ class Jobs:
         """
         if request.station not in self._memory.stations:
             raise NotFound("station", request.station)
-        running = next((j for j in self._of(request.station, request.kind) if not j.ended), None)
-        if running is not None:
-            raise Conflict(f"job {running.id!r} is under way at station {request.station!r}")
+        running = [j for j in self._of(request.station, request.kind) if not j.ended]
+        if running and (request.kind in _ALONE or len(running) >= _MOST_AT_ONCE):
+            raise Conflict(f"job {running[0].id!r} is under way at station {request.station!r}")
         self._check(request)
+        link = self._links.link(request.station)
+        if link is not None and (lack := _lack(request.kind, link)) is not None:
+            raise Conflict(lack)
         rules, now = self._rules, self._now()
         by_kind = {JobKind.LOG: rules.log_timeout, JobKind.FIRMWARE: rules.firmware_timeout}
+        # What data means, and whether it may come twice, is the vendor's business.
+        retries = 0 if request.kind is JobKind.DATA_TRANSFER else rules.retries
         job = Job(
             id=f"{now:%Y%m%d%H%M%S}-{secrets.token_hex(5)}",
             kind=request.kind,
@@ -119,8 +144,8 @@ class Jobs:
             requested_by=request.requested_by,
             created_at=now,
             parameters=request.parameters,
-            timeout=_or(request.timeout, by_kind[request.kind]),
-            retries=_or(request.retries, rules.retries),
+            timeout=_or(request.timeout, by_kind.get(request.kind, rules.answer_timeout)),
+            retries=_or(request.retries, retries),
             retry_interval=_or(request.retry_interval, rules.retry_interval),
             due_at=now,
         )
@@ -139,6 +164,11 @@ class Jobs:
                 self._files.path(self._files.get(FIRMWARE, given["firmware"]))
             if ("signing_certificate" in given) != ("signature" in given):
                 raise Invalid("signature", "comes with signing_certificate")
+        if request.kind is JobKind.CUSTOMER_INFORMATION:
+            if not given.get("report") and not given.get("clear"):
+                raise Invalid("report", "say report, clear or both")
+            if len(_CUSTOMERS.intersection(given)) != 1:
+                raise Invalid("customer_identifier", f"name one of {', '.join(sorted(_CUSTOMERS))}")
 
     async def get(self, id: str) -> Job:
         """Return a job as it is on disk; NotFound for none."""
@@ -146,6 +176,14 @@ class Jobs:
         if found is None:
             raise NotFound("job", id)
         return read_job(found.document)
+
+    async def result(self, job: Job) -> list[Any] | None:
+        """Return what a station has reported for a job so far; None where it reports nothing."""
+        kind = _REPORTS.get(job.kind)
+        if kind is None or job.request_id is None or job.ends_with_answer:
+            return None
+        found = await self._store.document(job.station, kind, str(job.request_id))
+        return list(found.document["items"]) if found is not None else []
 
     async def all(self, station: str | None = None) -> list[Job]:
         """Return every job that is kept, or those of a station, newest first."""
@@ -179,6 +217,18 @@ class Jobs:
             if request_id in (job.request_id, None) or job.request_id is None:
                 self._put(work, fold.progressed(job, status, at=at))
                 return
+
+    async def reported(
+        self, work: Work, station: str, kind: str, request_id: int, parts: int, complete: bool,
+        at: datetime,
+    ) -> None:  # fmt: skip
+        """Follow the parts of a report, in the unit of work of its message."""
+        wanted = _OF_REPORTS.get(kind)
+        for job in self._of(station, wanted) if wanted is not None else ():
+            if job.request_id == request_id:
+                moved = fold.reported(job, parts, complete=complete, at=at)
+                cleared = moved.ended and moved.parameters.get("clear")
+                self._put(work, _about_nobody(moved) if cleared else moved)
 
     def _of(self, station: str, kind: JobKind) -> list[Job]:
         found = [j for j in self._jobs.values() if (j.station, j.kind) == (station, kind)]
@@ -230,8 +280,16 @@ class Jobs:
             job = read_job(found.document)
             if job.ended and job.finished_at is not None and job.finished_at < oldest:
                 work.delete(found)
+                await self._forget_result(work, job)
         if work.ops:
             await self._store.commit(work)
+
+    async def _forget_result(self, work: Work, job: Job) -> None:
+        kind = _REPORTS.get(job.kind)
+        if kind is not None and job.request_id is not None:
+            found = await self._store.document(job.station, kind, str(job.request_id))
+            if found is not None:
+                work.delete(found)
 
     # --- an attempt -------------------------------------------------------------------------------
 
@@ -253,17 +311,30 @@ class Jobs:
             log.warning("job.not_sent", job=id, error=str(error))
 
     async def _attempt(self, job: Job, link: StationLink) -> None:
+        if (lack := _lack(job.kind, link)) is not None:
+            await self._save(fold.impossible(job, lack, at=self._now()))
+            return
         work, before = Work(), job
         job = fold.sent(job, secrets.randbelow(2**31 - 1) + 1, at=self._now())
-        self._files.withdraw(work, job.id)
-        location = job.parameters.get("location") or self._own_location(work, job)
+        parameters = {**job.parameters, "request_id": job.request_id}
+        if job.kind in OF_FILES:
+            self._files.withdraw(work, job.id)
+            parameters["location"] = job.parameters.get("location") or self._own_location(work, job)
         await self._commit(work, job, before=before)
-        parameters = {**job.parameters, "location": location, "request_id": job.request_id}
         command = StationCommand(kind=_COMMANDS[job.kind], parameters=parameters)
         reply = await link.execute(command)
         newest = self._jobs.get(job.id, job)
         if newest.attempt == job.attempt and not newest.ended:
             await self._save(self._answered(newest, reply))
+        if job.parameters.get("clear") and reply.outcome is Outcome.ACCEPTED:
+            await self._forget_customers(job.station)
+
+    async def _forget_customers(self, station: str) -> None:
+        """Forget whom jobs at a station were about: it has cleared a customer (FW-11)."""
+        for job in await self.all(station):
+            newest = self._jobs.get(job.id, job)
+            if newest.ended and _CUSTOMERS.intersection(newest.parameters):
+                await self._save(_about_nobody(newest))
 
     def _own_location(self, work: Work, job: Job) -> str:
         file = self._files.get(FIRMWARE, job.parameters["firmware"]) if (
@@ -278,13 +349,16 @@ class Jobs:
         at = self._now()
         match reply.outcome:
             case Outcome.ACCEPTED:
-                return fold.accepted(job, at=at)
+                return fold.accepted(job, at=at, answer=reply.payload)
             case Outcome.TIMEOUT:
                 # It may have heard it and do it: only its silence ends the attempt.
                 return replace(job, detail="the station did not answer")
             case Outcome.OFFLINE:
                 return fold.not_sent(job, at=at, due_at=at)
-        return fold.refused(job, reply.detail or str(reply.outcome), at=at)
+        if job.kind is JobKind.GET_DISPLAY_MESSAGES and reply.payload.get("status") == _NOTHING:
+            return fold.nothing_found(job, at=at)
+        word = reply.detail or str(reply.outcome)
+        return fold.refused(job, word, at=at, answer=reply.payload)
 
     # --- memory and disk --------------------------------------------------------------------------
 
@@ -341,6 +415,21 @@ class Jobs:
         for task in (*self._attempts.values(), *self._saving):
             task.cancel()
         await asyncio.gather(*self._attempts.values(), *self._saving, return_exceptions=True)
+
+
+_CUSTOMERS: Final = frozenset({"customer_identifier", "id_token", "customer_certificate"})
+
+
+def _about_nobody(job: Job) -> Job:
+    kept = {n: v for n, v in job.parameters.items() if n not in _CUSTOMERS}
+    return replace(job, parameters=kept)
+
+
+def _lack(kind: JobKind, link: StationLink) -> str | None:
+    """Say why a station cannot be asked for such a job at all."""
+    if kind not in _LACKING.get(link.version, ()):
+        return None
+    return f"station {link.identity!r} speaks OCPP {link.version}, which has no {kind}"
 
 
 def _or(given: Any, default: Any) -> Any:

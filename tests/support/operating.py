@@ -148,7 +148,8 @@ class Operating:
         )  # fmt: skip
         self.jobs = Jobs(
             self.charging.memory, self.store, self.charging.stations, self.files,
-            JobRules(log_timeout=60, firmware_timeout=60, retries=0, retry_interval=1, keep=0),
+            JobRules(log_timeout=60, firmware_timeout=60, answer_timeout=60, retries=0,
+                     retry_interval=1, keep=0),
             now=now, base_url=lambda: "http://files/transfer",
         )  # fmt: skip
         use = TokenUse(self.store)

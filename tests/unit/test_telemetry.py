@@ -53,7 +53,7 @@ def test_secrets_never_reach_the_log(lines):
 
 
 def test_token_uids_are_masked_but_stay_recognisable(lines):
-    """S31."""
+    """S31, SEC-21."""
     structlog.get_logger().info("a", id_tag="DEADBEEF1234", idToken={"idToken": "DEADBEEF1234"})
 
     (line,) = lines()

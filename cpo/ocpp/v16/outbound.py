@@ -218,6 +218,19 @@ def _call(command: StationCommand) -> list[Request]:
     return [Request(_needed(command, "action"), command.parameters.get("payload") or {})]
 
 
+def _not_in_16(command: StationCommand) -> list[Request]:
+    raise Invalid(str(command.kind), "OCPP 1.6 has no such request")
+
+
+def _data_transfer(command: StationCommand) -> list[Request]:
+    payload = {"vendorId": _needed(command, "vendor_id")}
+    given = {"messageId": "message_id", "data": "data"}
+    for theirs, ours in given.items():
+        if command.parameters.get(ours) is not None:
+            payload[theirs] = command.parameters[ours]
+    return [Request("DataTransfer", payload)]
+
+
 _REQUESTS: Final[dict[CommandKind, Callable[[StationCommand], list[Request]]]] = {
     CommandKind.START_SESSION: _start,
     CommandKind.STOP_SESSION: _stop,
@@ -237,6 +250,11 @@ _REQUESTS: Final[dict[CommandKind, Callable[[StationCommand], list[Request]]]] =
     CommandKind.GET_LOCAL_LIST_VERSION: lambda _: [Request("GetLocalListVersion")],
     CommandKind.GET_LOG: _get_log,
     CommandKind.UPDATE_FIRMWARE: _update_firmware,
+    CommandKind.SET_DISPLAY_MESSAGE: _not_in_16,
+    CommandKind.GET_DISPLAY_MESSAGES: _not_in_16,
+    CommandKind.CLEAR_DISPLAY_MESSAGE: _not_in_16,
+    CommandKind.CUSTOMER_INFORMATION: _not_in_16,
+    CommandKind.DATA_TRANSFER: _data_transfer,
     CommandKind.CALL: _call,
 }
 

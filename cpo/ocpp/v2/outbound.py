@@ -257,6 +257,61 @@ def _update_firmware(command: StationCommand) -> list[Request]:
     return [Request("UpdateFirmware", payload)]
 
 
+def _set_display_message(command: StationCommand) -> list[Request]:
+    given = command.parameters
+    content = {
+        "format": given.get("format", "UTF8"),
+        "content": _needed(command, "content"),
+    } | _given(language=given.get("language"))
+    message: dict[str, Any] = {
+        "id": _needed(command, "id"),
+        "priority": given.get("priority", "NormalCycle"),
+        "message": content,
+    } | _given(
+        state=given.get("state"),
+        startDateTime=given.get("start_at"),
+        endDateTime=given.get("end_at"),
+        transactionId=given.get("transaction"),
+        display=given.get("display"),
+    )
+    return [Request("SetDisplayMessage", {"message": message})]
+
+
+def _get_display_messages(command: StationCommand) -> list[Request]:
+    given = command.parameters
+    payload = {"requestId": _needed(command, "request_id")} | _given(
+        id=given.get("ids"), priority=given.get("priority"), state=given.get("state")
+    )
+    return [Request("GetDisplayMessages", payload)]
+
+
+def _clear_display_message(command: StationCommand) -> list[Request]:
+    return [Request("ClearDisplayMessage", {"id": _needed(command, "id")})]
+
+
+def _customer_information(command: StationCommand) -> list[Request]:
+    given = command.parameters
+    token = given.get("id_token")
+    payload = {
+        "requestId": _needed(command, "request_id"),
+        "report": bool(given.get("report")),
+        "clear": bool(given.get("clear")),
+    } | _given(
+        customerIdentifier=given.get("customer_identifier"),
+        idToken=id_token(token, given.get("id_token_type")) if token else None,
+        customerCertificate=given.get("customer_certificate"),
+    )
+    return [Request("CustomerInformation", payload)]
+
+
+def _data_transfer(command: StationCommand) -> list[Request]:
+    given = command.parameters
+    payload = {"vendorId": _needed(command, "vendor_id")} | _given(
+        messageId=given.get("message_id"), data=given.get("data")
+    )
+    return [Request("DataTransfer", payload)]
+
+
 def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -284,6 +339,11 @@ _REQUESTS: Final[dict[CommandKind, Callable[[StationCommand], list[Request]]]] =
     CommandKind.GET_LOCAL_LIST_VERSION: lambda _: [Request("GetLocalListVersion")],
     CommandKind.GET_LOG: _get_log,
     CommandKind.UPDATE_FIRMWARE: _update_firmware,
+    CommandKind.SET_DISPLAY_MESSAGE: _set_display_message,
+    CommandKind.GET_DISPLAY_MESSAGES: _get_display_messages,
+    CommandKind.CLEAR_DISPLAY_MESSAGE: _clear_display_message,
+    CommandKind.CUSTOMER_INFORMATION: _customer_information,
+    CommandKind.DATA_TRANSFER: _data_transfer,
     CommandKind.CALL: _call,
 }
 

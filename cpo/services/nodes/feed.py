@@ -18,10 +18,19 @@ from cpo.domain.partner import Partner
 from cpo.domain.session import Session
 from cpo.domain.tariff import Tariff
 from cpo.errors import CpoError, StoreUnavailable
-from cpo.services.equipment import Progress
+from cpo.services.equipment import Progress, Report
 from cpo.services.memory import Memory
 from cpo.services.partners import Partners
-from cpo.services.ports import Bus, DirtyMark, EvseState, News, StationPart, Store, Work
+from cpo.services.ports import (
+    Bus,
+    DirtyMark,
+    EvseState,
+    News,
+    StationDocument,
+    StationPart,
+    Store,
+    Work,
+)
 from cpo.services.tokens import Tokens
 
 log = structlog.get_logger()
@@ -31,6 +40,7 @@ TOPIC = "written"
 PAUSE = 0.005
 AT_ONCE = 500
 ATTEMPTS_AT_AGREEMENT = 50
+MOST_TOLD = 10_000
 
 
 class Newsroom(Protocol):
@@ -106,6 +116,9 @@ class Feed:
         self.on_marks: list[Callable[[Sequence[DirtyMark]], None]] = []
         self.on_sessions: list[Callable[[Session], None]] = []
         self.on_progress: list[Progress] = []
+        self.on_report: list[Report] = []
+        # When what was told last of a job's document was noted.
+        self._told: dict[str, str] = {}
         self.moved: Callable[[str], None] = lambda _: None
 
     def begin(self, stamp: datetime) -> None:
@@ -260,15 +273,33 @@ class Feed:
         if state is None or state.seat is not None:
             return
         found = await self._store.document(station, kind, number)
-        status = found.document.get("status") if found is not None else None
-        if found is None or status is None:
+        if found is None:
+            self._told.pop(key, None)
             return
         request_id = int(number) if number.lstrip("-").isdecimal() else None
         work = Work()
-        for hear in self.on_progress:
-            await hear(work, station, kind, str(status), request_id, found.at)
+        if request_id is not None and "parts" in found.document:
+            parts, complete = len(found.document["parts"]), found.document.get("complete", False)
+            for told in self.on_report:
+                await told(work, station, kind, request_id, parts, complete, found.at)
+        for status, at in self._news_of(key, found):
+            for hear in self.on_progress:
+                await hear(work, station, kind, status, request_id, at)
         if work.ops:
             await self._store.commit(work)
+
+    def _news_of(self, key: str, found: StationDocument) -> list[tuple[str, datetime]]:
+        """Return what a job's document tells that was not told before; of a new one the last."""
+        history = found.document.get("history") or ()
+        known = self._told.get(key)
+        news = [note for note in history if known is not None and note["at"] > known]
+        if known is None:
+            news = list(history[-1:])
+        if history:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
+            self._told[key] = history[-1]["at"]
+        return [(str(note["status"]), datetime.fromisoformat(note["at"])) for note in news]
 
 
 def _newer(one: datetime | None, other: datetime | None) -> bool:

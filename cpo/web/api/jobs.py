@@ -1,4 +1,4 @@
-"""Jobs at stations (logs, firmware), and the files that go with them."""
+"""Jobs at stations (logs, firmware, displays, customers, data), and the files of some of them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from cpo.errors import Conflict, Invalid, NotFound
 from cpo.services.files import FIRMWARE, LOG, StoredFile, shown
 from cpo.services.jobs import JobRequest
 from cpo.web.body import write_json
-from cpo.web.routes import PAGING, Answer, Call, Parameter, Route, list_of, ref
+from cpo.web.routes import PAGING, Answer, Call, Handler, Parameter, Route, list_of, ref
 
 _IDLE = 60
 _BLOCK = 1 << 18
@@ -23,12 +23,16 @@ _DAY = 86_400
 Url = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9+.-]*://\S+$", max_length=512)]
 
 
+Id = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
+Priority = Literal["AlwaysFront", "InFront", "NormalCycle"]
+Showing = Literal["Charging", "Faulted", "Idle", "Unavailable", "Suspended", "Discharging"]
+
+
 class _JobBody(BaseModel):
-    """What every job may say: where its file goes or comes from, how patient we are (seconds)."""
+    """What every job may say: how patient we are (seconds), how often it is tried again."""
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
 
-    location: Url | None = None
     timeout: float | None = Field(None, ge=0.05, le=30 * _DAY)
     retries: int | None = Field(None, ge=0, le=20)
     retry_interval: float | None = Field(None, ge=0.05, le=_DAY)
@@ -37,6 +41,7 @@ class _JobBody(BaseModel):
 class LogJob(_JobBody):
     """Fetch a log; without `location` it comes to us."""
 
+    location: Url | None = None
     log_type: Literal["DiagnosticsLog", "SecurityLog", "DataCollectorLog"] = "DiagnosticsLog"
     oldest: AwareDatetime | None = None
     latest: AwareDatetime | None = None
@@ -48,12 +53,71 @@ class FirmwareJob(_JobBody):
     `version` is what the station will boot with: then its boot ends the job as well.
     """
 
+    location: Url | None = None
     firmware: str | None = Field(None, min_length=1, max_length=64)
     version: str | None = Field(None, min_length=1, max_length=50)
     retrieve_at: AwareDatetime | None = None
     install_at: AwareDatetime | None = None
     signing_certificate: str | None = Field(None, min_length=1, max_length=5500)
     signature: str | None = Field(None, min_length=1, max_length=800)
+
+
+class SetDisplayMessage(_JobBody):
+    """Show a message on the display; one with the same id takes its place."""
+
+    id: Id
+    content: str = Field(min_length=1, max_length=1024)
+    format: Literal["ASCII", "HTML", "URI", "UTF8", "QRCODE"] = "UTF8"
+    language: str | None = Field(None, min_length=1, max_length=8)
+    priority: Priority = "NormalCycle"
+    state: Showing | None = None
+    start_at: AwareDatetime | None = None
+    end_at: AwareDatetime | None = None
+    transaction: str | None = Field(None, min_length=1, max_length=36)
+
+
+class GetDisplayMessages(_JobBody):
+    """Ask which messages the display shows: all, or those with the given marks."""
+
+    ids: list[Id] | None = Field(None, min_length=1, max_length=1000)
+    priority: Priority | None = None
+    state: Showing | None = None
+
+
+class ClearDisplayMessage(_JobBody):
+    """Take a message off the display."""
+
+    id: Id
+
+
+class CertificateHash(BaseModel):
+    """A customer's certificate as OCPP names it."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    hashAlgorithm: Literal["SHA256", "SHA384", "SHA512"]  # noqa: N815 - OCPP's own names
+    issuerNameHash: str = Field(min_length=1, max_length=128)  # noqa: N815
+    issuerKeyHash: str = Field(min_length=1, max_length=128)  # noqa: N815
+    serialNumber: str = Field(min_length=1, max_length=40)  # noqa: N815
+
+
+class CustomerInformation(_JobBody):
+    """Ask what a station knows of a customer, or have it forget that, or both."""
+
+    report: bool = Field(default=False, strict=True)
+    clear: bool = Field(default=False, strict=True)
+    customer_identifier: str | None = Field(None, min_length=1, max_length=64)
+    id_token: str | None = Field(None, min_length=1, max_length=255)
+    id_token_type: str | None = Field(None, min_length=1, max_length=20)
+    customer_certificate: CertificateHash | None = None
+
+
+class DataTransfer(_JobBody):
+    """Send what only a vendor knows the meaning of; 1.6 takes a text as `data`."""
+
+    vendor_id: str = Field(min_length=1, max_length=255)
+    message_id: str | None = Field(None, min_length=1, max_length=50)
+    data: Any = None
 
 
 _PATIENCE = frozenset({"timeout", "retries", "retry_interval"})
@@ -67,7 +131,7 @@ async def _create(call: Call, kind: JobKind) -> Answer:
     body: _JobBody = call.body
     given = body.model_dump(exclude_none=True)
     patience = {name: given.pop(name) for name in _PATIENCE & given.keys()}
-    for name in ("oldest", "latest", "retrieve_at", "install_at"):
+    for name in ("oldest", "latest", "retrieve_at", "install_at", "start_at", "end_at"):
         if name in given:
             given[name] = given[name].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if kind is JobKind.FIRMWARE:
@@ -99,6 +163,31 @@ async def update_firmware(call: Call) -> Answer:
     return await _create(call, JobKind.FIRMWARE)
 
 
+async def set_display_message(call: Call) -> Answer:
+    """Show a message on a station's display."""
+    return await _create(call, JobKind.SET_DISPLAY_MESSAGE)
+
+
+async def get_display_messages(call: Call) -> Answer:
+    """Ask a station which messages its display shows."""
+    return await _create(call, JobKind.GET_DISPLAY_MESSAGES)
+
+
+async def clear_display_message(call: Call) -> Answer:
+    """Take a message off a station's display."""
+    return await _create(call, JobKind.CLEAR_DISPLAY_MESSAGE)
+
+
+async def customer_information(call: Call) -> Answer:
+    """Ask what a station knows of a customer, or have it forget that."""
+    return await _create(call, JobKind.CUSTOMER_INFORMATION)
+
+
+async def data_transfer(call: Call) -> Answer:
+    """Send a station data of its vendor's."""
+    return await _create(call, JobKind.DATA_TRANSFER)
+
+
 async def list_(call: Call) -> Answer:
     """Return a page of jobs, newest first."""
     after, limit = call.cursor(), call.limit()
@@ -119,8 +208,9 @@ async def list_(call: Call) -> Answer:
 
 
 async def get(call: Call) -> Answer:
-    """Return a job."""
-    return _job(await call.services.jobs.get(call.path["id"]))
+    """Return a job, with what its station has reported for it so far."""
+    job = await call.services.jobs.get(call.path["id"])
+    return {**_job(job), "result": await call.services.jobs.result(job)}
 
 
 async def cancel(call: Call) -> Answer:
@@ -211,7 +301,53 @@ async def delete_firmware(call: Call) -> Answer:
 
 _STATE = Parameter(name="state", meaning="Only jobs in this state")
 
+
+def _route(name: str, handler: Handler, body: type[BaseModel], summary: str) -> Route:
+    return Route(
+        method="POST",
+        path=f"/stations/{{identity}}/{name}",
+        handler=handler,
+        scope="operate",
+        tag="jobs",
+        summary=summary,
+        body=body,
+        answer=ref("Job"),
+        status=202,
+        errors=(404, 409),
+    )
+
+
 ROUTES: tuple[Route, ...] = (
+    _route(
+        "set-display-message",
+        set_display_message,
+        SetDisplayMessage,
+        "Show a message on its display: SetDisplayMessage of 2.x",
+    ),
+    _route(
+        "get-display-messages",
+        get_display_messages,
+        GetDisplayMessages,
+        "Ask which messages its display shows: GetDisplayMessages of 2.x, reports joined",
+    ),
+    _route(
+        "clear-display-message",
+        clear_display_message,
+        ClearDisplayMessage,
+        "Take a message off its display: ClearDisplayMessage of 2.x",
+    ),
+    _route(
+        "customer-information",
+        customer_information,
+        CustomerInformation,
+        "Ask what it knows of a customer, or clear it: CustomerInformation of 2.x, reports joined",
+    ),
+    _route(
+        "data-transfer",
+        data_transfer,
+        DataTransfer,
+        "Send data of its vendor's: DataTransfer; once, unless `retries` says otherwise",
+    ),
     Route(
         method="POST",
         path="/stations/{identity}/get-log",

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import cpo
+from cpo.domain.job import JobKind
 from cpo.web.routes import Route
 
 _BYTES = "application/octet-stream"
@@ -233,7 +234,7 @@ SCHEMAS: dict[str, Any] = {
     "Job": _shape(
         {
             "id": _TEXT,
-            "kind": {"enum": ["log", "firmware"]},
+            "kind": {"enum": [str(kind) for kind in JobKind]},
             "station": _TEXT,
             "state": {
                 "enum": [
@@ -261,6 +262,16 @@ SCHEMAS: dict[str, Any] = {
         heard_at=_INSTANT,
         finished_at=_INSTANT,
         file=_MAYBE,
+        answer={
+            "type": ["object", "null"],
+            "description": "What the station answered, where that is the result",
+        },
+        parts={"type": "integer", "description": "Parts of a report that have come"},
+        result={
+            "type": ["array", "null"],
+            "description": "What the station has reported so far, in order; only where one job "
+            "is shown",
+        },
         requested_by=_TEXT,
     ),
     "StoredFile": _shape(

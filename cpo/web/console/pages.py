@@ -125,6 +125,7 @@ ACTIONS = frozenset(
         "/stations/{identity}/trigger",
         "/stations/{identity}/clear-cache",
         "/stations/{identity}/get-log",
+        "/stations/{identity}/get-display-messages",
         "/jobs/{id}/cancel",
         "/evses/{uid}/start",
         "/evses/{uid}/stop",
