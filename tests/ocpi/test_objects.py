@@ -350,6 +350,18 @@ async def test_S23_an_older_state_changes_nothing(world, ask):
     assert (await ask("GET", path)).data["valid"] is False
 
 
+async def test_S23_what_a_connection_before_left_does_not_stand_against_a_new_one(world, partner):
+    """CRED-9: the same eMSP, invited anew; its token is no newer than the one it gave us then."""
+    newer = token(at=STAMP + timedelta(days=1), valid=False)
+    assert (await world.ask(TOKEN)("PUT", "2.2.1/tokens/NL/MSP/ABC123", newer)).code == 1000
+    await world.partners.disconnect(partner.id)
+    await registered(world, token="token-of-the-second")
+    ask = world.ask("token-of-the-second")
+
+    assert (await ask("PUT", "2.2.1/tokens/NL/MSP/ABC123", token())).said == (201, 1000)
+    assert (await ask("GET", "2.2.1/tokens/NL/MSP/ABC123")).data == token()
+
+
 async def test_TRANS_18_a_patch_without_last_updated_is_2001(world, ask):
     await ask("PUT", "2.2.1/tokens/NL/MSP/ABC123", token())
     told = await ask("PATCH", "2.2.1/tokens/NL/MSP/ABC123", {"valid": False})

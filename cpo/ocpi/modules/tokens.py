@@ -38,6 +38,9 @@ class Tokens:
         token = call.dialect.codec.read_token(call.json(), owner=owner, partner_id=call.partner.id)
         _agree(call, token, owner, uid)
         known = await self._store.token(*owner, uid, token.type)
+        if known is not None and known.partner_id != call.partner.id:
+            # Left by a connection that was before this one: nothing of it counts here.
+            known = None
         if known is not None and _older(token, known):
             return OK
         await self._write(token)
