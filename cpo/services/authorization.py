@@ -1,6 +1,7 @@
 """May this driver charge here: command, own list, whitelist, real-time question (design D12)."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -289,8 +290,18 @@ class Authorizations:
         if partner is None or partner.status is not PartnerStatus.CONNECTED:
             return None
         location_id, evse_uids = self._place(identity, evse_id)
+        return await self._asked(partner, token.uid, token.type, location_id, evse_uids)
+
+    async def _asked(
+        self,
+        partner: Partner,
+        uid: str,
+        token_type: str,
+        location_id: str | None,
+        evse_uids: tuple[str, ...],
+    ) -> RealTimeAnswer | None:
         answer = await self._authorizer.ask(
-            partner, token.uid, token.type, location_id=location_id, evse_uids=evse_uids
+            partner, uid, token_type, location_id=location_id, evse_uids=evse_uids
         )
         if (
             answer is not None
@@ -310,29 +321,43 @@ class Authorizations:
     async def _ask_everybody(
         self, identity: str, id_token: IdToken, evse_id: int | None
     ) -> Authorization:
-        """Ask the partners about a token nobody gave us (TOK-26); the first that allows it wins."""
+        """Ask the partners about a token nobody gave us (TOK-26); the first that allows it wins.
+
+        All at once: one that is silent must not keep the driver waiting for the others.
+        """
+        location_id, evse_uids = self._place(identity, evse_id)
+        asked = [
+            asyncio.create_task(self._asked(partner, id_token.value, kind, location_id, evse_uids))
+            for partner, kind in self._to_be_asked(id_token)
+        ]
+        try:
+            for finished in asyncio.as_completed(asked):
+                answer = await finished
+                if (
+                    answer is not None
+                    and answer.allowed == Allowed.ALLOWED
+                    and answer.token is not None
+                ):
+                    return Authorization(
+                        verdict=Verdict.ACCEPTED,
+                        token=answer.token,
+                        auth_method=AuthMethod.AUTH_REQUEST,
+                        authorization_reference=answer.authorization_reference,
+                    )
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return Authorization(verdict=Verdict.INVALID)
+
+    def _to_be_asked(self, id_token: IdToken) -> Iterator[tuple[Partner, str]]:
+        """Yield who may know a token that we do not, and as what each of them knows it."""
         for partner in self._partners.all():
             kind = question_type(id_token.type, partner.version)
             if (
-                kind is None
-                or partner.status is not PartnerStatus.CONNECTED
-                or partner.endpoint("tokens", "SENDER") is None
-                or not partner.policy.get("authorize_unknown_tokens", True)
+                kind is not None
+                and partner.status is PartnerStatus.CONNECTED
+                and partner.endpoint("tokens", "SENDER") is not None
+                and partner.policy.get("authorize_unknown_tokens", True)
             ):
-                continue
-            location_id, evse_uids = self._place(identity, evse_id)
-            answer = await self._authorizer.ask(
-                partner, id_token.value, kind, location_id=location_id, evse_uids=evse_uids
-            )
-            if (
-                answer is not None
-                and answer.allowed == Allowed.ALLOWED
-                and answer.token is not None
-            ):
-                return Authorization(
-                    verdict=Verdict.ACCEPTED,
-                    token=answer.token,
-                    auth_method=AuthMethod.AUTH_REQUEST,
-                    authorization_reference=answer.authorization_reference,
-                )
-        return Authorization(verdict=Verdict.INVALID)
+                yield partner, kind

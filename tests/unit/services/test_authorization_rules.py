@@ -1,12 +1,16 @@
 """Groups, master pass, and how long a station may rely on an answer (AU-03, AU-11, TOK-31)."""
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from charging import NOON, Charging
+from waiting import LONG
 
 from cpo.domain.events import EventKind, IdToken, TransactionEvent
-from cpo.domain.tokens import Allowed, Verdict
+from cpo.domain.partner import Endpoint
+from cpo.domain.tokens import Allowed, Token, Verdict, Whitelist
 from cpo.services.authorization import AuthorizationRules
 from cpo.services.ports import RealTimeAnswer
 
@@ -114,3 +118,69 @@ async def test_au09_no_partner_is_asked_about_what_only_we_can_know(charging, ki
 
     assert answer.verdict is Verdict.INVALID
     assert charging.emsp.asked == []
+
+
+class Several:
+    """Partners that answer each in its own way; one that is not named never does."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.asked = []
+
+    async def ask(self, partner, token_uid, token_type, *, location_id, evse_uids):
+        self.asked.append(partner.id)
+        if partner.id not in self.answers:
+            await asyncio.Event().wait()
+        return self.answers[partner.id]
+
+
+def stranger(evse_uids=None):
+    token = Token(
+        country_code="DE",
+        party_id="FAR",
+        uid="FRESH",
+        type="RFID",
+        contract_id="DE-FAR-1",
+        issuer="Far",
+        valid=True,
+        whitelist=Whitelist.NEVER,
+        partner_id="P2",
+    )
+    return RealTimeAnswer(allowed=Allowed.ALLOWED, token=token, evse_uids=evse_uids)
+
+
+def asked_of(charging, **answers):
+    """Let P1, P2 and P3 be asked about tokens."""
+    for number, id_ in enumerate(("P1", "P2", "P3")):
+        partner = charging.partner(id_, party=("NL", f"MS{number}"))
+        more = Endpoint(identifier="tokens", role="SENDER", url=f"http://{id_}/tokens")
+        charging.partners.by_id[id_] = replace(partner, endpoints=(*partner.endpoints, more))
+    charging.authorizations._authorizer = Several(**answers)
+    return charging.authorizations._authorizer
+
+
+async def test_tok26_tok24_a_silent_partner_keeps_no_driver_waiting(charging):
+    """Promise 4: P1 never answers, and P2 knows the card."""
+    emsps = asked_of(charging, P2=stranger(), P3=RealTimeAnswer(allowed=None))
+
+    async with asyncio.timeout(LONG):
+        told = await charging.stations.authorize("CP1", IdToken("FRESH", "ISO14443"))
+
+    assert told.verdict is Verdict.ACCEPTED
+    assert sorted(emsps.asked) == ["P1", "P2", "P3"]
+
+
+async def test_tok22_a_card_that_nobody_gave_us_counts_where_its_emsp_allows_it(charging):
+    nobody = RealTimeAnswer(allowed=None)
+    place = charging.memory.sites.place("CP1", 1)
+    words = {}
+    for where in ("SOMEWHERE-ELSE", place[1][0].uid):
+        asked_of(charging, P1=nobody, P2=stranger((where,)), P3=nobody)
+        state = charging.memory.stations["CP1"]
+        state.authorizations.clear()
+        decision = await charging.authorizations.authorize(
+            state, IdToken("FRESH", "ISO14443"), evse_id=1
+        )
+        words[where] = decision.verdict
+
+    assert list(words.values()) == [Verdict.INVALID, Verdict.ACCEPTED]
