@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
 from cpo.db import migrate, rows
 from cpo.db.address import Address
 from cpo.db.columns import dump
+from cpo.db.frame_log import Sought, newest_first
 from cpo.db.news import Newsroom
 from cpo.db.pages import Pages, Query, among, text_row
 from cpo.db.reads import Reads, reads_of
@@ -57,7 +58,6 @@ from cpo.services.ports import (
 log = structlog.get_logger()
 
 INSTANCE = metadata.tables["instance"]
-FRAMES_A_READ = 500
 FORGOTTEN_AT_ONCE = 500
 LARGEST_PAGE = 10_000
 
@@ -459,33 +459,7 @@ class SqlStore:
         limit: int | None = 100,
     ) -> AsyncIterator[Frame]:
         """Return the frame log, newest first; `limit` None returns all of it."""
-        table = rows.MESSAGES
-        wanted = [table.c.station == station]
-        if action is not None:
-            wanted.append(table.c.action == action)
-        if since is not None:
-            wanted.append(table.c.at >= since)
-        if until is not None:
-            wanted.append(table.c.at <= until)
-        return self._frames(select(table).where(*wanted), limit)
-
-    async def _frames(self, wanted: Select[Any], limit: int | None) -> AsyncIterator[Frame]:
-        table = rows.MESSAGES
-        # By time, not by id: frames that need not be durable at once are written a little later.
-        statement = wanted.order_by(table.c.at.desc(), table.c.id.desc())
-        while limit is None or limit > 0:
-            size = FRAMES_A_READ if limit is None else min(limit, FRAMES_A_READ)
-            found = await self._all(statement.limit(size))
-            for row in found:
-                yield rows.frame(row)
-            if len(found) < size:
-                return
-            last = found[-1]
-            statement = wanted.where(
-                (table.c.at < last.at) | ((table.c.at == last.at) & (table.c.id < last.id))
-            ).order_by(table.c.at.desc(), table.c.id.desc())
-            if limit is not None:
-                limit -= size
+        return newest_first(self._reads, Sought(station, action, since, until), limit)
 
     # --- what partners see ---------------------------------------------------------------------
 

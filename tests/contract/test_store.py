@@ -399,6 +399,39 @@ async def test_the_frame_log_is_newest_first_and_can_be_filtered(store):
     assert [f.message_id async for f in found] == ["2", "1"]
 
 
+async def test_a_long_frame_log_comes_in_the_order_in_which_it_happened(store):
+    """Its index is by blocks of 1,024 rows; what is written a little late stands where it was."""
+    order = [n + (3 if n % 7 == 0 else 0) for n in range(5_000)]
+    written = [frame(n, station=f"CP{place % 3}") for place, n in enumerate(order)]
+    await store.commit(work(add=written))
+    ours = sorted((f for f in written if f.station == "CP1"), key=lambda f: f.at, reverse=True)
+
+    def instants(frames):
+        return [f.at for f in frames]
+
+    assert instants([f async for f in store.frames("CP1", limit=None)]) == instants(ours)
+    assert instants([f async for f in store.frames("CP1", limit=700)]) == instants(ours[:700])
+    since, until = ours[900].at, ours[650].at
+    found = [f async for f in store.frames("CP1", since=since, until=until, limit=None)]
+    assert instants(found) == [at for at in instants(ours) if since <= at <= until]
+    later = store.frames("CP1", since=NOON + 30 * HOUR, limit=None)
+    assert [f async for f in later] == []
+    assert [f async for f in store.frames("CP9", limit=None)] == []
+
+
+async def test_after_a_night_without_frames_those_before_and_after_it_are_found(store):
+    """The way to a time leads over ids, which know nothing of a pause."""
+    evening = [frame(n) for n in range(1_500)]
+    morning = [frame(50_000 + n) for n in range(1_500)]
+    await store.commit(work(add=evening))
+    await store.commit(work(add=morning))
+
+    found = store.frames("CP1", since=evening[-3].at, until=morning[2].at, limit=None)
+    assert [f async for f in found] == (evening[-3:] + morning[:3])[::-1]
+    found = store.frames("CP1", until=NOON + timedelta(seconds=25_000), limit=2)
+    assert [f async for f in found] == evening[:-3:-1]
+
+
 # --- marks ------------------------------------------------------------------------------------
 
 

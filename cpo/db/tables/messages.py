@@ -8,10 +8,12 @@ from cpo.db.tables.row import Row, optional_text, sequence, text, time
 
 
 class MessageRow(Row, table=True):
-    """One exchange with a station."""
+    """One exchange with a station.
+
+    Its index, of an expression (decision 0036), is made by the migrations only.
+    """
 
     __tablename__ = "messages"
-    __table_args__ = (Index("ix_messages_station", "station", "at", "id"),)
 
     id: int | None = sequence()
     station: str = text()
