@@ -21,8 +21,12 @@ log = structlog.get_logger()
 Group = tuple[str, list[list[Any]]]
 Op = tuple[Write, Row]
 MILLISECOND = timedelta(milliseconds=1)
-# How long a batch gathers when one was written just before, in seconds.
+# How long a batch gathers when one was written just before, in seconds; as often again as that
+# brings enough units to be worth it: a batch costs what six of them do beside their rows.
 LINGER = 0.002
+MOST_LINGERS = 10
+DENSE = 6
+REST = 0.001
 # A stamp further ahead of the clock than this comes from a clock that was set back: waiting for
 # the clock would then stop the store, so stamps go on from where they were.
 PATIENCE = timedelta(milliseconds=2)
@@ -217,20 +221,28 @@ class Writer:
         await self._line.close()
 
     async def _gather(self) -> None:
+        written = -REST
         while True:
             await self._wake.wait()
             self._wake.clear()
-            idle = True
             while self._ready:
-                if not idle:
+                if self._loop.time() - written < REST:
                     # Under load a batch is worth waiting for: what it costs beside its rows is
                     # spent once. After a rest the first unit leaves at once.
-                    await asyncio.sleep(LINGER)
-                idle = False
+                    await self._linger()
                 batch = self._ready
                 self._ready = []
                 await self._write(batch)
+                written = self._loop.time()
             if self._closing:
+                return
+
+    async def _linger(self) -> None:
+        """Wait while units come thick and fast, but not for ever."""
+        for _ in range(MOST_LINGERS):
+            before = len(self._ready)
+            await asyncio.sleep(LINGER)
+            if len(self._ready) - before < DENSE:
                 return
 
     async def _write(self, batch: list[Unit]) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, Text
 from cpo.db import rows
 from cpo.db.columns import UtcTime, microseconds
 from cpo.db.statements import Compiler, change, insert_into, insert_once, remove, upsert
-from cpo.db.writer import Plan, Rejected, Unit, Writer, following, generation_of
+from cpo.db.writer import DENSE, LINGER, Plan, Rejected, Unit, Writer, following, generation_of
 from cpo.errors import Conflict, Invalid, StoreUnavailable
 
 metadata = MetaData()
@@ -229,6 +229,32 @@ async def test_what_gathers_while_the_disk_works_is_one_batch(line, writer):
     await asyncio.gather(first, *rest)
 
     assert line.batches == [["a"], ["b", "c", "d"]]
+
+
+async def test_a_batch_gathers_while_units_come_thick_and_fast(line, writer):
+    """4.2: what a batch costs beside its rows is spent once for all that come together."""
+    line.gate.clear()
+    units = [writer.submit(unit("first"))]
+    await asyncio.sleep(0)
+    line.gate.set()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + 3 * LINGER
+    while loop.time() < end:
+        units += [writer.submit(unit(f"{len(units)}-{n}")) for n in range(DENSE + 4)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*units)
+
+    assert [len(batch) for batch in line.batches] == [1, len(units) - 1]
+
+
+async def test_a_stream_that_does_not_end_is_written_all_the_same(line, writer):
+    units = [writer.submit(unit("a"))]
+    while len(line.batches) < 3:
+        units += [writer.submit(unit(f"{len(units)}")) for n in range(DENSE + 4)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*units)
+
+    assert sum(len(batch) for batch in line.batches) == len(units)
 
 
 async def test_units_of_one_batch_share_its_stamp(line, writer):
