@@ -295,6 +295,7 @@ class App:
         stack.push_async_callback(commands.close)
         limits = Limits(memory, store, commands, now=now)
         equipment = Equipment(store, now=now)
+        transactions.on_foreign.append(equipment.foreign_transaction)
         needs = ChargingNeeds(memory, store, limits, now=now)
         stack.push_async_callback(needs.close)
         equipment.on_needs = needs.asked

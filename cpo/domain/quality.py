@@ -39,7 +39,7 @@ _WORDS = {
     "stop_values_differ": "the stop was told with two different registers",
     "stop_repeated_differently": "the stop was told again with other values; the first counts",
     "start_unknown": "the start was never told; the first message counts as it",
-    "estimated_end": "the stop was never told; the end is the last reading",
+    "estimated_end": "the stop was never told; the end is the last reading, or the next start's",
     "interrupted": "another transaction began before this one was told to have ended",
     "stale": "nothing was heard for longer than allowed",
     "stopped_by_another_token": "a token of no group of the starter's stopped it",

@@ -284,12 +284,18 @@ def _gap(low: int, high: int) -> frozenset[int]:
     return frozenset(range(low + 1, high)) if high - low <= 1000 else frozenset()
 
 
-def assume_ended(transaction: Transaction, *, at: datetime, reason: str) -> Transaction:
+def assume_ended(
+    transaction: Transaction, *, at: datetime, reason: str, register_wh: Decimal | None = None
+) -> Transaction:
     """End a transaction whose stop will not come, on the evidence there is (TX16-06, TX16-18).
 
-    The end is its last reading; the flags hold its CDR for the operator. Should the real stop come
-    after all, it replaces this.
+    The end is its last reading, its last register that with which the next one at the connector
+    begins, where that is known (OF-07); the flags hold its CDR for the operator. Should the real
+    stop come after all, it replaces this.
     """
+    last_wh = last_register(transaction)
+    if register_wh is not None and (last_wh is None or register_wh < last_wh):
+        register_wh = None  # another meter, or one that was set back
     last = max((sample.at for sample in transaction.samples), default=None)
     ended_at = (
         last
@@ -301,9 +307,20 @@ def assume_ended(transaction: Transaction, *, at: datetime, reason: str) -> Tran
         phase=Phase.ENDED,
         ended_at=ended_at,
         end_received_at=at,
+        end_wh=register_wh,
         stopped_reason="Other",
         flags=transaction.flags | {"estimated_end", reason},
     )
+
+
+def last_register(transaction: Transaction) -> Decimal | None:
+    """Return the last register that was told of a transaction."""
+    if transaction.end_wh is not None:
+        return transaction.end_wh
+    told = [sample for sample in transaction.samples if sample.register_wh is not None]
+    if not told:
+        return transaction.begin_wh
+    return max(told, key=lambda sample: sample.at).register_wh
 
 
 def same_but_for_readings(one: Transaction, other: Transaction) -> bool:

@@ -39,6 +39,8 @@ CRITICAL_EVENTS: Final = frozenset(
         "CsmsFailedToAuthenticate",
         "CentralSystemFailedToAuthenticate",
         "AttemptedReplayAttacks",
+        # Ours: a station names a transaction that belongs to another.
+        "ForeignTransactionId",
     }
 )
 # Those that are kept without an alarm; together the types that the standards name.
@@ -138,6 +140,11 @@ class Equipment:
                 listener(name, critical)
 
         work.then(tell)
+
+    def foreign_transaction(self, work: Work, station: str, key: str, at: datetime) -> None:
+        """Raise that a station names a transaction that belongs to another (TX16-10, SEC-09)."""
+        told = f"names transaction {key} of another station"
+        self.security_event(work, station, "ForeignTransactionId", told, at=at, now=at)
 
     async def charging_needs(
         self, work: Work, station: str, sent: dict[str, Any], at: datetime

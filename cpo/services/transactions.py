@@ -30,6 +30,7 @@ from cpo.domain.transaction import (
     ended_by,
     event_key,
     fold,
+    last_register,
     may_end,
     reserved,
     same_but_for_readings,
@@ -85,6 +86,8 @@ class Transactions:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_session: list[Callable[[Session], None]] = []
+        # Hears of a station that names a transaction of another: unit, station, id, time.
+        self.on_foreign: list[Callable[[Work, str, str, datetime], None]] = []
 
     # --- from the station ---------------------------------------------------------------------
 
@@ -192,10 +195,19 @@ class Transactions:
             )
         )
         log.warning("transaction.unmatched", station=state.record.identity)
+        self._foreign(work, state, event.transaction, event.received_at)
         token = None
         if event.id_token is not None:
             token = await self._token_answer(state, event.id_token, None)
         return TransactionAnswer(transaction=event.transaction or "", token=token)
+
+    def _foreign(self, work: Work, state: StationState, key: str | None, at: datetime) -> None:
+        """Tell of an id of ours that belongs to another station (TX16-10, SEC-09)."""
+        if key is None or key in NO_ID:
+            return
+        if any(key in other.transactions for other in self._memory.stations.values()):
+            for tell in self.on_foreign:
+                tell(work, state.record.identity, key, at)
 
     async def _record(
         self,
@@ -363,7 +375,9 @@ class Transactions:
         self, work: Work, state: StationState, older: Transaction, event: TransactionEvent
     ) -> None:
         """End a transaction that a new one at the same connector shows to be over (TX16-06)."""
-        ended = assume_ended(older, at=event.received_at, reason="interrupted")
+        ended = assume_ended(
+            older, at=event.received_at, reason="interrupted", register_wh=event.meter_wh
+        )
         log.warning("transaction.interrupted", station=state.record.identity, session=older.id)
         await self._keep(work, state, older, ended, None)
 
@@ -480,6 +494,8 @@ class Transactions:
     async def meter_values(self, work: Work, state: StationState, report: MeterReport) -> None:
         """Add readings to the transaction they belong to, if there is one (MV-09, MV-10)."""
         named = await self._named(state, report.transaction)
+        if named is None and report.transaction is not None:
+            self._foreign(work, state, report.transaction, report.received_at)
         transaction = named if named is not None else state.open_at(report.evse_id)
         if transaction is None or not report.samples:
             return
@@ -788,7 +804,7 @@ class Transactions:
 def _energy_missing(state: StationState, transaction: Transaction) -> bool:
     """Tell whether the register rose between the last charge at a connector and this (OF-08)."""
     ended = [
-        (one.ended_at, one.end_wh)
+        (one.ended_at, last_register(one))
         for one in state.transactions.values()
         if one.evse_id == transaction.evse_id and one.ended_at is not None
     ]

@@ -61,6 +61,32 @@ async def test_cm01_a_start_that_comes_names_its_session(cpo, version):
     assert started["session_id"]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_cm05_a_station_that_starts_for_another_card_is_not_taken_for_ours(cpo, version):
+    """The session is the card's; what was asked for is reported as missing."""
+    site = await new_site(cpo, ocpp=version)
+    uid = f"OWN-{site.station}"
+    await cpo.api("PUT", f"/tokens/{uid}", {"type": "RFID", "contract_id": "C1", "valid": True})
+    async with site.charger() as charger:
+        await charger.boot()
+        charger._after = lambda *_: None
+        command = await remote_start(cpo, site)
+        await charger.wait_for(
+            "RemoteStartTransaction" if version == "1.6" else "RequestStartTransaction"
+        )
+        assert await charger.begin(uid) == "Accepted"
+        missing = await start_of(cpo, command, "missing")
+
+        async def running():
+            found = (await cpo.api("GET", "/sessions?limit=100"))["items"]
+            return [one for one in found if uid in str(one)]
+
+        (session,) = await until(running)
+
+    assert missing["session_id"] is None
+    assert (session["status"], session["auth_method"]) == ("ACTIVE", "WHITELIST")
+
+
 async def test_cm02_a_start_is_linked_over_a_crash_of_ours(tmp_path):
     """CM-02, P5: the command is never sent again; its transaction still is its answer."""
     async with CpoProcess(tmp_path) as cpo:

@@ -18,6 +18,7 @@ from cpo.config import Ocpp
 from cpo.domain.station import Station
 from cpo.ocpp.adapter import ocpp_server
 from cpo.ocpp.server import OcppServer
+from cpo.services.equipment import Equipment
 from cpo.services.passwords import Passwords
 from cpo.telemetry import Metrics
 from tests.support.charging import Charging
@@ -211,6 +212,8 @@ async def open_backend() -> AsyncIterator[BackendMaker]:
             "refresh_delay": 86_400,
             **settings,
         }
+        equipment = Equipment(backend.store, now=lambda: backend.clock)
+        backend.transactions.on_foreign.append(equipment.foreign_transaction)
         backend.server, notes = ocpp_server(
             Ocpp(**options),
             backend.stations,
@@ -221,6 +224,7 @@ async def open_backend() -> AsyncIterator[BackendMaker]:
             tls=context,
             metrics=backend.metrics,
             contracts=contracts,
+            equipment=equipment,
         )
         backend.port = await backend.server.start()
         backend.notes = notes
@@ -376,7 +380,9 @@ class Charge201:
                 }
             ]
         payload.update(fields)
-        return await self.charger.call("TransactionEvent", **payload)
+        # None: a field that is not there.
+        told = {name: value for name, value in payload.items() if value is not None}
+        return await self.charger.call("TransactionEvent", **told)
 
     async def start(self, wh: Any = 1000, minutes: float = -60, **fields: Any) -> dict[str, Any]:
         defaults = {

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from structlog.testing import capture_logs
 from waiting import LONG
 
 from cpo.errors import StationOffline, StationTimeout, StoreUnavailable
@@ -156,6 +157,24 @@ async def test_rp16_the_same_frame_twice_has_one_effect(backend):
 
     assert first == second
     assert len(backend.memory.stations["CP1"].transactions) == 1
+
+
+async def test_rp09_a_result_that_the_station_refuses_is_told_and_changes_nothing(backend):
+    charger = await backend.charger("2.1")
+    with capture_logs() as lines:
+        first = await charger.frame(2, "a", "Heartbeat", {})
+        await charger.socket.send('[5,"a","FormatViolation","no such time",{}]')
+        await charger.socket.send('[5,"unknown","GenericError","",{}]')
+        await charger.socket.send("[5,{}]")
+        assert (await charger.frame(2, "b", "Heartbeat", {}))[0] == 3
+
+    told = [line for line in lines if line["event"] == "ocpp.result_refused"]
+    assert first[0] == 3
+    assert [(line["message_id"], line["code"]) for line in told] == [
+        ("a", "FormatViolation"),
+        ("unknown", "GenericError"),
+    ]
+    assert charger.strays == []
 
 
 async def test_rp17_an_id_that_is_used_again_for_something_else_is_a_new_call(backend, version):

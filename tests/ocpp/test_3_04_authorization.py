@@ -1,8 +1,12 @@
 """ocpp-conformance 3.4: authorization."""
 
+from datetime import timedelta
+
 import pytest
 
+from cpo.services.authorization import AuthorizationRules
 from cpo.services.ports import RealTimeAnswer
+from tests.ocpp.conftest import Charge16, Charge201
 
 
 async def authorize(charger, value, kind="ISO14443"):
@@ -14,13 +18,15 @@ async def authorize(charger, value, kind="ISO14443"):
 
 async def test_au01_known_unknown_and_blocked_are_told_apart(backend, version):
     await backend.token("BLOCKED", valid=False)
+    await backend.token("OLD", expires_at=backend.clock - timedelta(seconds=1))
     charger = await backend.charger(version)
 
-    words = [(await authorize(charger, tag))["status"] for tag in ("TAG", "NOBODY", "BLOCKED")]
+    tags = ("TAG", "NOBODY", "BLOCKED", "OLD")
+    words = [(await authorize(charger, tag))["status"] for tag in tags]
 
     assert words[0] == "Accepted"
     assert words[1] in {"Invalid", "Unknown"}
-    assert words[2] == "Blocked"
+    assert words[2:] == ["Blocked", "Expired"]
 
 
 async def test_au02_tags_of_16_compare_without_case(backend):
@@ -106,3 +112,36 @@ async def test_au10_a_group_is_not_a_token(backend, version):
     charger = await backend.charger(version)
 
     assert (await authorize(charger, "GROUPID"))["status"] != "Accepted"
+
+
+@pytest.mark.parametrize(
+    ("tag", "flagged"), [("AUNT", False), ("GUARD", False), ("STRANGER", True)]
+)
+@pytest.mark.parametrize("of", ["1.6", "2.0.1", "2.1"])
+async def test_au03_au11_tx16_12_who_may_stop_what_another_started(open_backend, of, tag, flagged):
+    """One of the group and a master pass, told with their group; a stranger's stop is noted."""
+    backend = await open_backend()
+    backend.authorizations._rules = AuthorizationRules(master_pass_group="GUARDS")
+    await backend.site("CP1")
+    await backend.register("CP1")
+    backend.partner()
+    for uid, group in (("TAG", "FAMILY"), ("AUNT", "FAMILY"), ("GUARD", "GUARDS")):
+        await backend.token(uid, group_id=group)
+    await backend.token("STRANGER")
+    charger = await backend.charger(of)
+    if of == "1.6":
+        charge = Charge16(backend, charger)
+        await charge.start()
+        info = (await charge.stop(idTag=tag))["idTagInfo"]
+        group = info.get("parentIdTag")
+    else:
+        charge = Charge201(backend, charger)
+        await charge.start()
+        info = (await charge.end(idToken={"idToken": tag, "type": "ISO14443"}))["idTokenInfo"]
+        group = (info.get("groupIdToken") or {}).get("idToken")
+
+    (transaction,) = backend.memory.stations["CP1"].transactions.values()
+    assert not transaction.open
+    assert info["status"] == "Accepted"
+    assert group == {"AUNT": "FAMILY", "GUARD": "GUARDS"}.get(tag)
+    assert ("stopped_by_another_token" in transaction.flags) is flagged

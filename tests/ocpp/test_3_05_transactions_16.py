@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from cpo.domain.session import SessionStatus
+from cpo.services.ports import StationDocument
 
 REASONS = [
     "EmergencyStop",
@@ -154,6 +155,47 @@ async def test_tx16_10_s6_sec09_a_stop_of_another_stations_transaction_changes_n
     assert answer == {}
     assert books.transactions[0].open
     assert books.cdrs == []
+    assert foreign_ids(backend) == [("CP2", f"names transaction {charge.id} of another station")]
+
+
+async def test_tx16_10_sec09_readings_under_another_stations_id_change_nothing_there(
+    backend, charge, books
+):
+    await charge.start()
+    await backend.register("CP2")
+    other = await backend.charger("1.6", "CP2")
+    for transaction in (charge.id, charge.id + 1, -1):
+        value = {"timestamp": backend.at(), "sampledValue": [{"value": "9000"}]}
+        answer = await other.call(
+            "MeterValues", connectorId=1, transactionId=transaction, meterValue=[value]
+        )
+        assert answer == {}
+
+    assert books.transactions[0].samples == ()
+    assert [station for station, _ in foreign_ids(backend)] == ["CP2"]
+
+
+async def test_tx16_08_br09_a_stop_of_nobody_is_never_billed(backend, charge, books):
+    """A record that fits nothing waits for the operator, however long."""
+    await charge.charger.call(
+        "StopTransaction", transactionId=424242, meterStop=9000, timestamp=backend.at()
+    )
+    backend.later(hours=72)
+    await charge.start()
+    await charge.stop()
+
+    assert len(books.orphans) == 1
+    assert foreign_ids(backend) == []
+    assert books.only_cdr.energy_wh == 2000
+
+
+def foreign_ids(backend):
+    rows = backend.store.rows.get(StationDocument, {}).values()
+    return [
+        (row.station, row.document["info"])
+        for row in rows
+        if row.kind == "security-event" and row.document["type"] == "ForeignTransactionId"
+    ]
 
 
 async def test_tx16_11_q28_a_stop_without_tag_and_reason_is_local(charge, books):

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from cpo.domain.session import SessionStatus
+from tests.ocpp.conftest import Charge201
+from tests.support.fuzz import schema
 
 TOKEN = {"idToken": "TAG", "type": "ISO14443"}
 
@@ -205,6 +207,18 @@ async def test_tx20_16_every_trigger_is_taken(charge201, books, trigger):
     await charge201.start(triggerReason=trigger)
 
     assert len(books.transactions) == 1
+
+
+async def test_tx20_16_every_trigger_of_2_1_is_taken_too(backend, books):
+    charge = Charge201(backend, await backend.charger("2.1"))
+    known = schema("2.1", "TransactionEvent")["definitions"]["TriggerReasonEnumType"]["enum"]
+    assert len(known) > 21
+    await charge.start()
+    for trigger in known:
+        await charge.update(None, triggerReason=trigger)
+
+    assert [t.open for t in books.transactions] == [True]
+    assert backend.metrics.ocpp_deviations._series == {}
 
 
 async def test_tx20_20_a_deauthorised_start_is_no_cdr(charge201, books):

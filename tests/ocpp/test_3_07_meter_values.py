@@ -175,6 +175,7 @@ async def test_mv14_sec11_s7_a_leap_is_not_billed(charge, books):
 
     assert books.only_cdr.energy_wh == 2000
     assert "implausible_jump" in books.only_cdr.flags
+    assert 1_001_000 in [sample.register_wh for sample in books.transactions[0].samples]
 
 
 @pytest.mark.parametrize("blob", ["OCMF|{}|{}", "deadbeef", "3q2+7w=="])
@@ -251,6 +252,19 @@ async def test_mv20_300_values_in_one_message_are_taken(charge, books):
     )
 
     assert len(books.transactions[0].samples) == 300
+
+
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_mv18_q17_of_2x_too(backend, books, of):
+    charge = Charge201(backend, await backend.charger(of))
+    await charge.start()
+    odd = {"value": 50.1, "measurand": "Request.Energy", "context": "Odd"}
+    unit = {"value": 50, "measurand": "Frequency", "unitOfMeasure": {"unit": "Hz"}}
+    value = {"timestamp": backend.at(minutes=-30), "sampledValue": [odd, unit]}
+    await charge.update(None, meterValue=[value])
+    await charge.end()
+
+    assert books.only_cdr.energy_wh == 2000
 
 
 async def test_mv21_q44_meter_values_of_201_inside_a_transaction_are_its_own(charge201, books):
@@ -331,6 +345,21 @@ async def test_mv15_q34_a_meter_that_calls_kwh_wh_is_read_as_the_operator_says(b
     assert books.only_cdr.energy_wh == 3000
     registers = [sample.register_wh for sample in books.transactions[0].samples]
     assert [wh for wh in registers if wh is not None][:2] == [101_000, 102_000]
+
+
+@pytest.mark.parametrize("watts", ["11000", "11"])
+async def test_mv15_a_register_that_fits_its_power_only_as_kwh_holds_the_cdr(charge, books, watts):
+    await charge.start(meterStart=100, timestamp=charge.backend.at(minutes=-60))
+    for minutes, wh in ((-45, 103), (-30, 105), (-15, 108)):
+        values = [
+            {"value": str(wh), "unit": "Wh"},
+            {"value": watts, "measurand": "Power.Active.Import", "unit": "W"},
+        ]
+        at = charge.backend.at(minutes=minutes)
+        await charge.meter(meterValue=[{"timestamp": at, "sampledValue": values}])
+    await charge.stop(meterStop=111)
+
+    assert ("unit_suspect" in books.only_cdr.hold) is (watts == "11000")
 
 
 async def test_mv15_q34_of_2x_too(backend, books):

@@ -142,6 +142,26 @@ async def test_cm08_a_finished_session_cannot_be_stopped(backend, charge, books)
         await run(backend, kind=CommandKind.STOP_SESSION, session_id=books.only_session.id)
 
 
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+async def test_cm08_a_stop_that_the_station_refuses_leaves_the_session_as_it_is(
+    backend, books, version
+):
+    """It may have ended there already; its own stop is what counts."""
+    from tests.ocpp.conftest import Charge16, Charge201
+
+    charger = await backend.charger(version)
+    charge = (Charge16 if version == "1.6" else Charge201)(backend, charger)
+    await charge.start()
+    action = "RemoteStopTransaction" if version == "1.6" else "RequestStopTransaction"
+    charger.answers[action] = {"status": "Rejected"}
+    done = await run(backend, kind=CommandKind.STOP_SESSION, session_id=books.only_session.id)
+
+    assert done.outcome is Outcome.REJECTED
+    assert books.only_session.status == "ACTIVE"
+    await (charge.stop() if version == "1.6" else charge.end())
+    assert books.only_cdr.energy_wh == 2000
+
+
 async def test_cm09_remote_start_ids_differ(backend):
     charger = await backend.charger("2.0.1")
     for _ in range(3):

@@ -133,14 +133,18 @@ async def test_sec13_passwords_are_masked_in_the_log(backend):
     assert "AuthorizationKey" in text
 
 
-async def test_bo15_a_changed_key_is_kept_only_when_it_was_taken(backend):
+@pytest.mark.parametrize(
+    ("status", "taken"),
+    [("Accepted", True), ("RebootRequired", True), ("Rejected", False), ("NotSupported", False)],
+)
+async def test_bo15_a_changed_key_is_kept_only_when_it_was_taken(backend, status, taken):
     charger = await backend.charger("1.6")
+    charger.answers["ChangeConfiguration"] = {"status": status}
     link = backend.stations.link("CP1")
-    await link.call("ChangeConfiguration", {"key": "A", "value": "1"})
-    charger.answers["ChangeConfiguration"] = {"status": "Rejected"}
-    await link.call("ChangeConfiguration", {"key": "B", "value": "2"})
+    answer = await link.call("ChangeConfiguration", {"key": "A", "value": "1"})
 
-    assert list(kept(backend, "variable")) == ["Configuration/A"]
+    assert answer == {"status": status}
+    assert list(kept(backend, "variable")) == ["Configuration/A"] * taken
 
 
 def report(request_id, seq, *, tbc, name="V"):

@@ -56,6 +56,37 @@ async def test_tx16_18_q30_of07_a_stop_that_never_comes_is_assumed_with_evidence
     assert all(cdr.hold for cdr in books.cdrs)
 
 
+@pytest.mark.parametrize(("next_start", "wh"), [(4000, 3000), (2000, 1500), (100, 1500)])
+async def test_of07_the_next_start_tells_the_register_that_the_lost_stop_did_not(
+    charge, books, next_start, wh
+):
+    """Held for the operator all the same; a register that fell tells nothing."""
+    await charge.start(meterStart=1000)
+    await charge.meter("2500", -30)
+    await charge.start(meterStart=next_start, timestamp=charge.backend.at(minutes=-5))
+
+    (cdr,) = books.cdrs
+    assert cdr.energy_wh == wh
+    assert "estimated_end" in cdr.hold
+
+
+async def test_of07_of08_what_was_drawn_after_an_assumed_end_is_noted_at_the_next_start(
+    charge, books
+):
+    await charge.start(meterStart=1000)
+    await charge.meter("2500", -30)
+    charge.backend.later(hours=72)
+    transactions = charge.backend.transactions
+    stale = StaleTransactions(
+        charge.backend.memory, transactions, now=lambda: charge.backend.clock, after=24 * 3600
+    )
+    await stale.sweep()
+    await charge.start(meterStart=4000)
+
+    noted = ["energy_missing_before" in one.flags for one in books.transactions]
+    assert noted == [False, True]
+
+
 async def test_tx20_17_a_car_that_is_unplugged_and_back_continues_its_session(charge201, books):
     await charge201.start(info={"chargingState": "Charging"})
     await charge201.update(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ssl
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
@@ -148,6 +149,17 @@ async def test_sec17_a_certificate_of_a_foreign_ca_is_refused(secure, pki):
 
     with pytest.raises((ssl.SSLError, ConnectionError, InvalidHandshake)):
         await enter(secure, pki.client(name="CP1", authority=foreign), user=None)
+    assert secure.server.online == 0
+
+
+async def test_sec17_a_certificate_that_has_ended_is_refused(secure, pki):
+    await secure.register("CP1", security_profile=3)
+    ended = datetime.now(UTC) - timedelta(hours=1)
+    context = pki.client()
+    pki.client_ca.issue_cert(common_name="CP1", not_after=ended).configure_cert(context)
+
+    with pytest.raises((ssl.SSLError, ConnectionError, InvalidHandshake)):
+        await enter(secure, context, user=None)
     assert secure.server.online == 0
 
 

@@ -170,9 +170,7 @@ async def test_sec15_when_the_answer_is_lost_both_passwords_count(backend):
         ({"messagesInQueue": False}, True),
     ],
 )
-async def test_tx20_18_tx20_19_after_a_boot_open_transactions_are_asked_about(
-    caring, answer_, open_after
-):
+async def test_tx20_18_after_a_boot_open_transactions_are_asked_about(caring, answer_, open_after):
     from tests.ocpp.conftest import Charge201
 
     caring.partner()

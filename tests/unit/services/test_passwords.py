@@ -15,7 +15,7 @@ def station(password):
 
 
 def test_a_password_is_kept_as_a_hash_that_depends_on_the_key():
-    """S13."""
+    """S13, SEC-14."""
     stored = PASSWORDS.hash("a-good-long-password")
 
     assert "password" not in stored
