@@ -6,18 +6,21 @@ followed (but for one dialect), answers are bounded in size and time.
 """
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from uuid import UUID
 
 import aiohttp
 import structlog
 from yarl import URL
 
+from cpo.domain.values import Named, replace
 from cpo.errors import Invalid
 from cpo.ocpi import exact_json
 from cpo.ocpi.access import authorization
@@ -42,13 +45,15 @@ KEEP_ALIVE = 4.0
 LONGEST_PAUSE_ASKED = 3600.0
 MOST_PAGES = 100_000
 NO_ANSWER = Envelope(None)
+# Names of requests: they must differ, and need not be hard to guess.
+_CHANCE = random.Random()
 
 Party = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
-    """How one partner is spoken to; made from the partner and its dialect.
+    """How one partner is spoken to; made once from the partner and its dialect.
 
     `us` and `them` are the parties of the routing headers; `us` None leaves them
     all out (2.1.1), `them` None is open routing (HDR-6).
@@ -73,9 +78,26 @@ class Line:
         path, question, query = joined.partition("?")
         return f"{path.rstrip('/')}/{question}{query}"
 
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """What every request to this partner carries."""
+        return {
+            "User-Agent": "cpo",
+            "Authorization": authorization(self.token, encoded=self.encoded_token),
+        }
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+    @cached_property
+    def routed_headers(self) -> Mapping[str, str]:
+        """The same, with the routing headers."""
+        headers = dict(self.headers)
+        if self.us is not None:
+            headers["OCPI-from-country-code"], headers["OCPI-from-party-id"] = self.us
+            if self.them is not None:
+                headers["OCPI-to-country-code"], headers["OCPI-to-party-id"] = self.them
+        return headers
+
+
+class Answer(Named, frozen=True):
     """What came of a request. `failure` None is success; `http_status` None is no answer."""
 
     http_status: int | None = None
@@ -126,23 +148,6 @@ class PageFailed(Exception):
         self.answer = answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """One request and its outcome, for the log and the metrics."""
-
-    partner_id: str
-    method: str
-    url: str
-    answer: Answer
-    seconds: float
-    request_id: str
-    correlation_id: str
-
-
-def _ignore(_: Exchange) -> None:
-    """Keep no record."""
-
-
 @dataclass(slots=True)
 class Client:
     """Sends OCPI requests. One for all partners: connections are pooled per host.
@@ -150,12 +155,10 @@ class Client:
     Args:
         guard: decides about partner-given URLs.
         timeout: seconds for one request in all.
-        record: is told of every exchange.
     """
 
     guard: UrlGuard
     timeout: float = 10.0
-    record: Callable[[Exchange], None] = _ignore
     _session: aiohttp.ClientSession | None = field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
@@ -166,8 +169,6 @@ class Client:
             connector=connector,
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "cpo"},
-            skip_auto_headers=("Content-Type",),
         )
         # aiohttp would repeat a GET, PUT or DELETE by itself after a broken connection, with the
         # same X-Request-ID and unseen by the lanes; it has no public switch for that.
@@ -206,35 +207,16 @@ class Client:
             correlation_id: of the chain this belongs to; None begins one.
             timeout: seconds in all, instead of the usual.
         """
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        request_id = str(uuid.uuid4())
-        correlation_id = correlation_id or request_id
+        request_id = str(UUID(int=_CHANCE.getrandbits(128), version=4))
         headers = {
-            "Authorization": authorization(line.token, encoded=line.encoded_token),
+            **(line.routed_headers if routed else line.headers),
             "X-Request-ID": request_id,
-            "X-Correlation-ID": correlation_id,
+            "X-Correlation-ID": correlation_id or request_id,
         }
-        if routed and line.us is not None:
-            headers["OCPI-from-country-code"], headers["OCPI-from-party-id"] = line.us
-            if line.them is not None:
-                headers["OCPI-to-country-code"], headers["OCPI-to-party-id"] = line.them
         if body is not None:
             headers["Content-Type"] = "application/json"
         limit = self.timeout if timeout is None else timeout
-        answer = await self._send(line, method, url, headers, body, limit)
-        self.record(
-            Exchange(
-                partner_id=line.partner_id,
-                method=method,
-                url=url,
-                answer=answer,
-                seconds=loop.time() - started,
-                request_id=request_id,
-                correlation_id=correlation_id,
-            )
-        )
-        return answer
+        return await self._send(line, method, url, headers, body, limit)
 
     async def _send(
         self,
@@ -282,7 +264,7 @@ class Client:
         )
         async with request as response:
             raw = b""
-            async for chunk in response.content.iter_chunked(65536):
+            while chunk := await response.content.readany():
                 raw += chunk
                 if len(raw) > LARGEST_ANSWER:
                     response.close()
@@ -360,7 +342,7 @@ def _answer(response: aiohttp.ClientResponse, raw: bytes) -> Answer:
         location=headers.get("Location"),
         next_url=next_link(headers.get("Link")),
         total=int(total) if total.isascii() and total.isdigit() and len(total) < 16 else None,
-        retry_after=retry_after(headers, longest=LONGEST_PAUSE_ASKED),
+        retry_after=None if failure is None else retry_after(headers, longest=LONGEST_PAUSE_ASKED),
         allow=headers.get("Allow"),
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Protocol
 
 from cpo.domain.cdr import Cdr
@@ -339,7 +340,7 @@ class Codec(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Dialect:
     """One OCPI version, or one partner's way of speaking it."""
 
@@ -354,6 +355,11 @@ class Dialect:
     appending_patch: bool  # PATCH of charging_periods appends (SES-6)
     credit_cdrs: bool
     quirks: Quirks = DEFAULT
+
+    @cached_property
+    def form(self) -> tuple[Any, ...]:
+        """What distinguishes texts of one object; equal forms share them (D20)."""
+        return (self.version, *self.quirks.form)
 
     def for_partner(self, quirks: Quirks) -> "Dialect":
         """Return this dialect with a partner's habits in it."""

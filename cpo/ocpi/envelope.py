@@ -6,6 +6,7 @@ parameters and headers of paged lists are read and written.
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
+from cpo.domain.values import Value
 from cpo.errors import (
     Conflict,
     CpoError,
@@ -31,6 +33,8 @@ from cpo.errors import (
 DEFAULT_LIMIT = 50
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+# What most ids are made of, and nothing that a URL must not hold.
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+").fullmatch
 # Beyond this an offset is past the end of any list, and past what a database
 # takes as an integer.
 LARGEST_OFFSET = 2**53
@@ -135,8 +139,7 @@ def failure(status: int, message: str, at: datetime, data: bytes | None = None) 
     return fields if data is None else b'{"data":' + data + b"," + fields[1:]
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Value, frozen=True):
     """A partner's answer as read: `status_code` is None when it was not OCPI."""
 
     status_code: int | None
@@ -283,7 +286,7 @@ def join(base: str, *segments: str) -> str:
     path, question, query = base.partition("?")
     path = path.rstrip("/")
     for segment in segments:
-        path += "/" + quote(segment, safe="")
+        path += "/" + (segment if _PLAIN(segment) else quote(segment, safe=""))
     return path + question + query
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -103,6 +104,8 @@ def number(value: Decimal | int) -> Decimal | int:
     return rounded.normalize()
 
 
+# The same few instants come again: in each part of an object, and in each form of it.
+@lru_cache(maxsize=4096)
 def instant(at: datetime) -> str:
     """Write an instant as OCPI's DateTime: UTC, `Z`, whole seconds or milliseconds.
 

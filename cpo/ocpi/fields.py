@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Annotated, Any, Final, Self, TypeVar
 
 from pydantic import (
@@ -326,6 +327,12 @@ class Wire(BaseModel):
         except ValidationError as error:
             return problems_of(error, partial=partial)
         return ()
+
+
+@cache
+def field_names(model: type[Wire]) -> frozenset[str]:
+    """Return the names of a model's fields."""
+    return frozenset(model.model_fields)
 
 
 W = TypeVar("W", bound=Wire)

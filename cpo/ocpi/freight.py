@@ -8,6 +8,7 @@ from typing import Protocol
 from cpo.domain.partner import Partner
 from cpo.domain.session import SessionStatus
 from cpo.domain.tokens import Token
+from cpo.domain.values import Named
 from cpo.ocpi.client import Line
 from cpo.ocpi.delivery import put_whole
 from cpo.ocpi.dialect import ChargingProfile, Dialect, Rendered
@@ -21,8 +22,7 @@ Item = tuple[Kind, str]
 ActiveProfiles = Callable[[str], tuple[tuple[str, str], ChargingProfile] | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class Parcel(Named, frozen=True):
     """One request to a partner.
 
     Args:
@@ -31,7 +31,6 @@ class Parcel:
         them: the party it is for, where a hub passes it on.
         full: the whole object, not a part of it.
         unit: what must not be in flight twice: a location with its EVSEs, a session, …
-        covers: other marks that this request settles as well.
         after: marks that must be settled first (PUSH-3).
         last_updated: of the state that is sent.
         last: no newer state of this object will follow.
@@ -43,7 +42,6 @@ class Parcel:
     us: tuple[str, str]
     full: bool
     unit: str
-    covers: tuple[Item, ...] = ()
     after: tuple[Item, ...] = ()
     last_updated: datetime | None = None
     last: bool = False
@@ -202,17 +200,9 @@ class Freight:
         location = self._sites.locations.get(location_id)
         if base is None or location is None:
             return NOTHING
-        rendered = self._shelf.location(dialect, location_id, partner)
-        if rendered is None:
-            # Only who has seen it is told of a location that it may not see.
-            rendered, tariffs = self._shelf.withdrawn(dialect, location_id), set()
-        else:
-            named = self._shelf.named_tariffs(location, partner)
-            tariffs = (
-                {t for ids in named.values() for t in ids}
-                if named is not None
-                else {t for e in location.evses for c in e.connectors for t in c.tariff_ids}
-            )
+        shown = self._shelf.location(dialect, location_id, partner)
+        # Only who has seen it is told of a location that it may not see.
+        rendered = shown.rendered if shown else self._shelf.withdrawn(dialect, location_id)
         if rendered is None:
             return NOTHING
         if rendered.held_back is not None:
@@ -225,8 +215,7 @@ class Freight:
             us=party,
             full=True,
             unit=self.unit(Kind.LOCATION, location_id),
-            covers=tuple(self.parts(location_id)),
-            after=tuple((Kind.TARIFF, t) for t in sorted(tariffs)),
+            after=tuple([(Kind.TARIFF, id_) for id_ in shown.tariffs]) if shown else (),
             last_updated=self._sites.stamps.get(location_id),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from cpo.domain.location import Connector, Evse, Location
 from cpo.ocpi import exact_json
 from cpo.ocpi.dialect import DEFAULT, Quirks, Rendered, Stamps
-from cpo.ocpi.fields import Wire
+from cpo.ocpi.fields import Wire, field_names
 from cpo.ocpi.rendering import Write, compact, instant_writer, rendered
 
 Tariffs = Mapping[tuple[str, str], Sequence[str]]
@@ -202,7 +202,6 @@ def _known(
     details: Mapping[str, Any], model: type[Wire], prefix: str, left_out: list[str]
 ) -> dict[str, Any]:
     """Return the details that a version has; the others are noted."""
-    known = {name: value for name, value in details.items() if name in model.model_fields}
-    if len(known) < len(details):
-        left_out.extend(f"{prefix}{name}" for name in details if name not in known)
-    return known
+    names = field_names(model)
+    left_out.extend(f"{prefix}{name}" for name in details if name not in names)
+    return {name: value for name, value in details.items() if name in names}

@@ -131,8 +131,8 @@ class Reconciliation:
         base = partner.endpoint("locations", "RECEIVER")
         if base is not None:
             for location in _some(self._sites.locations.values(), most):
-                rendered = self._shelf.location(dialect, location.id, partner)
-                if _sendable(rendered):
+                shown = self._shelf.location(dialect, location.id, partner)
+                if shown is not None and _sendable(rendered := shown.rendered):
                     url = line.url(base, location.country_code, location.party_id, location.id)
                     yield Kind.LOCATION, location.id, url, rendered.text
         base = partner.endpoint("sessions", "RECEIVER")

@@ -6,7 +6,7 @@ and the hash of a token it issued. Nothing of a handshake that failed is kept.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -28,6 +28,8 @@ HANDSHAKE_TIMEOUT = 60.0
 LOOK_TIMEOUT = 10.0
 # How long a partner's renewal waits for one of ours to end, in seconds.
 CROSSING = 3.0
+# Behind a hub there may be any number of parties.
+MOST_LINES = 1000
 # Without any of these there is nothing to do with a partner.
 USEFUL = frozenset(
     {"locations", "sessions", "cdrs", "tariffs", "tokens", "commands", "hubclientinfo"}
@@ -42,6 +44,17 @@ class Found:
     endpoints: tuple[Endpoint, ...]
     encoded_token: bool
     redirected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What was worked out of how a partner is spoken to, by version and by (us, them)."""
+
+    partner: Partner
+    dialects: dict[str, Dialect] = field(default_factory=dict)
+    lines: dict[tuple[tuple[str, str] | None, tuple[str, str] | None], Line] = field(
+        default_factory=dict
+    )
 
 
 class Step(PartnerUnreachable):
@@ -81,7 +94,7 @@ class Registration:
         self._versions_url = versions_url
         self._now = now
         # Asked for with every request; a changed partner is another object.
-        self._spoken: dict[str, tuple[Partner, dict[str, Dialect]]] = {}
+        self._spoken: dict[str, Spoken] = {}
         self.on_registered: list[Callable[[Partner], Awaitable[None]]] = []
 
     # --- we start -----------------------------------------------------------------------------
@@ -319,13 +332,11 @@ class Registration:
 
     def dialect(self, partner: Partner, version: str) -> Dialect:
         """Return how a partner speaks a version."""
-        kept = self._spoken.get(partner.id)
-        if kept is None or kept[0] is not partner:
-            kept = self._spoken[partner.id] = (partner, {})
-        dialect = kept[1].get(version)
+        dialects = self._kept(partner).dialects
+        dialect = dialects.get(version)
         if dialect is None:
             dialect = self._dialects[version].for_partner(Quirks.of(partner.quirks))
-            kept[1][version] = dialect
+            dialects[version] = dialect
         return dialect
 
     def line(
@@ -338,6 +349,23 @@ class Registration:
 
         `them` is whom it is for, behind a hub; without it that is the hub itself (HDR-5).
         """
+        lines = self._kept(partner).lines
+        line = lines.get((us, them))
+        if line is None:
+            if len(lines) >= MOST_LINES:
+                lines.clear()
+            line = lines[us, them] = self._line(partner, us, them)
+        return line
+
+    def _kept(self, partner: Partner) -> Spoken:
+        kept = self._spoken.get(partner.id)
+        if kept is None or kept.partner is not partner:
+            kept = self._spoken[partner.id] = Spoken(partner)
+        return kept
+
+    def _line(
+        self, partner: Partner, us: tuple[str, str] | None, them: tuple[str, str] | None
+    ) -> Line:
         if partner.version is None or partner.token_out is None:
             raise PartnerUnreachable("settings", f"partner {partner.name!r} is not registered")
         dialect = self.dialect(partner, partner.version)

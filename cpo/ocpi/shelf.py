@@ -1,7 +1,7 @@
 """Our objects in the words of partners: rendered once per form, used until they change (D20)."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -14,7 +14,7 @@ from cpo.domain.partner import Partner
 from cpo.domain.session import Session
 from cpo.domain.station import EvseStatus
 from cpo.domain.tariff import Tariff
-from cpo.domain.values import replace
+from cpo.domain.values import Value, replace
 from cpo.ocpi.dialect import Dialect, Rendered, Stamps
 from cpo.services.memory import Memory
 from cpo.services.publishing import Publishing
@@ -34,6 +34,21 @@ class Site:
     stamps: Stamps
 
 
+class Shown(Value, frozen=True):
+    """An object as a partner gets it.
+
+    Args:
+        stamp: of the state that was rendered.
+        tariffs: those that it names.
+        prices: how often tariffs had changed, where it depends on what they say.
+    """
+
+    rendered: Rendered
+    stamp: datetime | None
+    tariffs: tuple[str, ...] = ()
+    prices: int | None = None
+
+
 class Shelf:
     """Renders what partners see of us, and keeps the newest text of each object and form."""
 
@@ -41,7 +56,7 @@ class Shelf:
         self._sites = memory.sites
         self._publishing = publishing
         self._size = size
-        self._texts: OrderedDict[tuple[Any, ...], tuple[datetime | None, Rendered]] = OrderedDict()
+        self._texts: OrderedDict[tuple[Any, ...], Shown] = OrderedDict()
         self._contracts: dict[str, tuple[Sequence[str], int]] = {}
         self._numbers = count(1)
 
@@ -113,29 +128,38 @@ class Shelf:
 
     # --- texts ------------------------------------------------------------------------------
 
-    def location(self, dialect: Dialect, location_id: str, partner: Partner) -> Rendered | None:
+    def location(self, dialect: Dialect, location_id: str, partner: Partner) -> Shown | None:
         """Render a location whole; None when the partner may not see it."""
-        return self.locations(dialect, (location_id,), partner)[0]
+        return self._locations(dialect, (location_id,), partner)[0]
 
     def locations(
         self, dialect: Dialect, ids: Sequence[str], partner: Partner
     ) -> list[Rendered | None]:
         """Render locations whole; None for those that the partner may not see."""
-        form = _form(dialect)
+        found = self._locations(dialect, ids, partner)
+        return [None if shown is None else shown.rendered for shown in found]
+
+    def _locations(
+        self, dialect: Dialect, ids: Sequence[str], partner: Partner
+    ) -> list[Shown | None]:
+        form, contract = dialect.form, self._contract(partner)
         sites, texts, sees = self._sites, self._texts, self._publishing.sees
-        found: list[Rendered | None] = []
-        contract = self._contract(partner)
+        found: list[Shown | None] = []
         for id_ in ids:
             kept = texts.get(("location", id_, contract, *form))
-            if kept is None or kept[0] != sites.stamps.get(id_):
+            if (
+                kept is None
+                or kept.stamp != sites.stamps.get(id_)
+                or (kept.prices is not None and kept.prices != sites.tariff_stamps.moves)
+            ):
                 found.append(self._location(dialect, id_, partner))
                 continue
             location = sites.locations.get(id_)
             shown = location is not None and sees(partner, location)
-            found.append(kept[1] if shown else None)
+            found.append(kept if shown else None)
         return found
 
-    def _location(self, dialect: Dialect, location_id: str, partner: Partner) -> Rendered | None:
+    def _location(self, dialect: Dialect, location_id: str, partner: Partner) -> Shown | None:
         site = self.site(location_id, partner)
         if site is None:
             return None
@@ -147,11 +171,19 @@ class Shelf:
             tariff_ids=named,
             quirks=dialect.quirks,
         )
-        if _in_doubt(site.location):
+        lists: Iterable[Sequence[str]] = (
+            (c.tariff_ids for evse in site.location.evses for c in evse.connectors)
+            if named is None
+            else named.values()
+        )
+        shown = Shown(
+            rendered,
+            site.stamps.location,
+            tuple(sorted({id_ for ids in lists for id_ in ids})),
             # What it says depends on tariffs too, which change without it.
-            return rendered
-        key = ("location", location_id, self._contract(partner), *_form(dialect))
-        return self._keep(key, site.stamps.location, rendered)
+            self._sites.tariff_stamps.moves if _in_doubt(site.location) else None,
+        )
+        return self._keep(("location", location_id, self._contract(partner), *dialect.form), shown)
 
     def _contract(self, partner: Partner) -> int:
         """Return a number for what a partner sees of tariffs: 0 is all of them."""
@@ -189,11 +221,11 @@ class Shelf:
         if tariff is None:
             return None
         stamp = self._sites.tariff_stamps.get(tariff_id)
-        key = ("tariff", tariff_id, *_form(dialect))
+        key = ("tariff", tariff_id, *dialect.form)
         kept = self._texts.get(key)
-        if kept is not None and kept[0] == stamp:
-            return kept[1]
-        return self._keep(key, stamp, dialect.codec.tariff(tariff, dialect.quirks))
+        if kept is None or kept.stamp != stamp:
+            kept = self._keep(key, Shown(dialect.codec.tariff(tariff, dialect.quirks), stamp))
+        return kept.rendered
 
     def session(self, dialect: Dialect, session: Session) -> Rendered:
         """Render a session whole; it changes before anybody asks for the same text again."""
@@ -206,7 +238,7 @@ class Shelf:
     @staticmethod
     def form(dialect: Dialect) -> str:
         """Name what stored texts of this dialect have in common, and with no other."""
-        words = (__version__, *_form(dialect))
+        words = (__version__, *dialect.form)
         return "|".join(str(word) for word in words)
 
     @staticmethod
@@ -233,16 +265,11 @@ class Shelf:
 
         return render
 
-    def _keep(self, key: tuple[Any, ...], stamp: datetime | None, text: Rendered) -> Rendered:
-        self._texts[key] = (stamp, text)
+    def _keep(self, key: tuple[Any, ...], shown: Shown) -> Shown:
+        self._texts[key] = shown
         if len(self._texts) > self._size:
             self._texts.popitem(last=False)
-        return text
-
-
-def _form(dialect: Dialect) -> tuple[Any, ...]:
-    """Return what distinguishes texts of one object."""
-    return (dialect.version, *dialect.quirks.form)
+        return shown
 
 
 def _in_doubt(location: Location) -> bool:

@@ -9,11 +9,13 @@ class Recency(MutableMapping[str, datetime]):
     """When each object last changed; `ordered` lists them by (instant, id).
 
     The order is brought up to date when it is asked for: a change costs no more than in a dict.
+    `moves` counts the changes.
     """
 
-    __slots__ = ("_changed", "_in_order", "_order", "_stamps")
+    __slots__ = ("_changed", "_in_order", "_order", "_stamps", "moves")
 
     def __init__(self) -> None:
+        self.moves = 0
         self._stamps: dict[str, datetime] = {}
         self._in_order: dict[str, datetime] = {}
         self._order: list[tuple[datetime, str]] = []
@@ -25,10 +27,12 @@ class Recency(MutableMapping[str, datetime]):
     def __setitem__(self, key: str, stamp: datetime) -> None:
         self._stamps[key] = stamp
         self._changed.add(key)
+        self.moves += 1
 
     def __delitem__(self, key: str) -> None:
         del self._stamps[key]
         self._changed.add(key)
+        self.moves += 1
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stamps)

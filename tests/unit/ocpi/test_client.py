@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from cpo.domain.values import replace
-from cpo.ocpi.client import Answer, Client, Exchange, Line, PageFailed, first_object
+from cpo.ocpi.client import Answer, Client, Line, PageFailed, first_object
 from cpo.ocpi.delivery import Failure
 from cpo.ocpi.envelope import success
 from cpo.ocpi.guard import UrlGuard
@@ -201,16 +201,6 @@ async def test_S18_a_private_address_is_refused_without_the_switch():
 
     assert literal.failure is Failure.REFUSED
     assert (name.failure, "not public" in name.detail) == (Failure.NETWORK, True)
-
-
-async def test_every_exchange_is_recorded_without_the_token():
-    records: list[Exchange] = []
-    async with partner(answering()) as (client, url):
-        client.record = records.append
-        await client.request(LINE, "GET", url)
-
-    assert len(records) == 1
-    assert "secret" not in repr(records[0])
 
 
 def lists(count, size, *, loop_at=None, shrink_at=None):

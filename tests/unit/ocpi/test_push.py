@@ -100,7 +100,6 @@ class Freight:
             return self.special[item]
         unit = self.unit(kind, object_id)
         part = kind is Kind.EVSE and confirmed(unit) and not failed
-        location = kind in (Kind.LOCATION, Kind.EVSE) and not part
         return Parcel(
             method="PATCH" if part else ("POST" if kind is Kind.CDR else "PUT"),
             url=object_id,
@@ -108,7 +107,6 @@ class Freight:
             us=("NL", "CPO"),
             full=not part,
             unit=unit,
-            covers=tuple(self.parts(object_id.partition("/")[0])) if location else (),
             after=self.after.get(item, ()),
         )
 
@@ -235,6 +233,24 @@ async def test_PUSH_2_a_partner_has_at_most_four_requests_under_way(world):
 
     assert world.client.most == 4
     assert len(world.client.sent) == 20
+
+
+async def test_PUSH_2_what_needs_no_request_does_not_keep_others_waiting(world):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while world.push.backlog("p1"):
+            turns += 1
+            await asyncio.sleep(0)
+
+    for n in range(100):
+        world.freight.special[Kind.SESSION, f"S{n}"] = NOTHING
+        world.store.mark(Kind.SESSION, f"S{n}")
+    await others()
+
+    assert world.client.sent == []
+    assert turns > 20
 
 
 async def test_a_mark_that_came_while_sending_is_not_cleared(world):
