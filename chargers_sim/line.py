@@ -17,6 +17,8 @@ from websockets.typing import Subprotocol
 
 from chargers_sim.errors import BadInput, StationOffline, Unreachable
 from chargers_sim.faults import Direction, Faults
+from chargers_sim.lean import LeanConnection
+from chargers_sim.outbox import Resend
 
 OnFrame = Callable[[Direction, str], None]
 
@@ -60,7 +62,29 @@ class Address:
         return {"Authorization": "Basic " + base64.b64encode(user + b":" + secret).decode()}
 
 
-async def dial(address: Address) -> ClientConnection:
+@dataclass(slots=True, kw_only=True)
+class LinkSettings:
+    """How a line behaves; times in seconds.
+
+    `queue_all` keeps every message over a lost line, not only those of transactions. After more
+    than `offline_threshold` without a line every status is told again, else those that changed.
+    """
+
+    resend: Resend = "same"
+    reconnect: tuple[float, float] = (1, 60)
+    message_timeout: float = 30
+    retry_seconds: float = 60
+    attempts: int = 3
+    lean: bool = False
+    boot_on_reconnect: bool = False
+    heartbeat: bool = True
+    queue_all: bool = False
+    offline_threshold: float | None = None
+    on_frame: Callable[[Direction, str], None] | None = None
+    on_latency: Callable[[str, float], None] | None = None
+
+
+async def dial(address: Address, *, lean: bool = False) -> ClientConnection:
     """Open the socket; raises Unreachable with one clear line."""
     offered = [Subprotocol(name) for name in address.subprotocols]
     if not address.url.startswith(("ws://", "wss://")):
@@ -72,13 +96,13 @@ async def dial(address: Address) -> ClientConnection:
             additional_headers={**address.authorization(), **address.headers},
             ssl=address.tls if address.url.startswith("wss://") else None,
             compression="deflate" if address.compression else None,
-            ping_interval=address.ping_seconds,
+            ping_interval=None if lean else address.ping_seconds,
             ping_timeout=address.ping_seconds,
             open_timeout=address.open_seconds,
             close_timeout=CLOSE_SECONDS,
             max_size=1 << 20,
             proxy=None,
-            create_connection=_without(address.drop_headers),
+            create_connection=LeanConnection if lean else _without(address.drop_headers),
         )
     except InvalidURI as problem:
         raise BadInput(f"not an address: {address.uri}") from problem
@@ -92,6 +116,8 @@ async def dial(address: Address) -> ClientConnection:
     if offered and connection.subprotocol is None:
         await say_goodbye(connection)
         raise Unreachable(f"{address.uri} speaks none of {', '.join(offered)}")
+    if isinstance(connection, LeanConnection) and address.ping_seconds is not None:
+        connection.ping_every(address.ping_seconds)
     return connection
 
 
@@ -128,9 +154,15 @@ class Line:
         faults: Faults,
         on_frame: OnFrame,
         rewrite: Callable[[str], str] | None = None,
+        *,
+        watched: bool = True,
     ) -> None:
         self._rewrite = rewrite
         self.connection = connection
+        # Where nobody looks at the frames, they need not be waited for.
+        self._quick: LeanConnection | None = None
+        if isinstance(connection, LeanConnection) and not watched:
+            self._quick = connection
         self._faults = faults
         self._on_frame = on_frame
         self._asked: dict[str, str] = {}
@@ -139,6 +171,21 @@ class Line:
     def subprotocol(self) -> str | None:
         """What the server chose."""
         return self.connection.subprotocol
+
+    @property
+    def ready(self) -> bool:
+        """Say whether a frame can be sent at once."""
+        return self._quick is not None and self._quick.ready and not self._faults.rules
+
+    def send_now(self, text: bytes) -> None:
+        """Send one frame at once, where `ready` says so."""
+        assert self._quick is not None  # noqa: S101 - else it is not ready
+        self._quick.write_text(text)
+
+    def deliver_to(self, take: Callable[[bytes], bool]) -> None:
+        """Give frames to a function as they come; what it refuses waits for `recv`."""
+        if self._quick is not None:
+            self._quick.deliver = lambda text: not self._faults.rules and take(text)
 
     async def send(self, text: str) -> None:
         """Send one frame, as the faults allow."""

@@ -1,52 +1,26 @@
-"""The life of a station's line: connect, boot, send what waits, beat, come back.
+"""The life of a station's line: connect, boot, beat, come back.
 
-One message at a time goes out, in order. What must not be lost (`keep`) stays at
-the head of the outbox until it is answered, over as many lines as it takes.
+What waits to be sent is the sender's. What must not be lost (`keep`) stays at the head of the
+outbox until it is answered, over as many lines as it takes.
 """
 
 import asyncio
-import json
-import time
-import uuid
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from websockets.asyncio.client import ClientConnection
 
 from chargers_sim.errors import AnsweredError, NotAnswered, SimError, StationOffline, Unreachable
 from chargers_sim.faults import Direction
-from chargers_sim.line import Line, dial, say_goodbye
-from chargers_sim.outbox import Outbox, Outgoing, Payload, Resend
+from chargers_sim.line import Line, LinkSettings, dial, say_goodbye
+from chargers_sim.outbox import Outbox, Outgoing, Payload
 from chargers_sim.peer import Handler, LeanPeer, Peer, package_peer
+from chargers_sim.sender import Sender, new_id
 from chargers_sim.tasks import end_all
 from chargers_sim.v2_network import chosen
 
 if TYPE_CHECKING:
     from chargers_sim.live import Station
-
-
-@dataclass(slots=True, kw_only=True)
-class LinkSettings:
-    """How a line behaves; times in seconds.
-
-    `queue_all` keeps every message over a lost line, not only those of transactions. After more
-    than `offline_threshold` without a line every status is told again, else those that changed.
-    """
-
-    resend: Resend = "same"
-    reconnect: tuple[float, float] = (1, 60)
-    message_timeout: float = 30
-    retry_seconds: float = 60
-    attempts: int = 3
-    lean: bool = False
-    boot_on_reconnect: bool = False
-    heartbeat: bool = True
-    queue_all: bool = False
-    offline_threshold: float | None = None
-    on_frame: Callable[[Direction, str], None] | None = None
-    on_latency: Callable[[str, float], None] | None = None
 
 
 class Link:
@@ -55,6 +29,7 @@ class Link:
     def __init__(self, station: "Station", settings: LinkSettings) -> None:
         self.settings = settings
         self.outbox = Outbox()
+        self._sender = Sender(station, settings, self.outbox)
         self.line: Line | None = None
         self.frames: deque[tuple[int, Direction, str]] = deque(maxlen=0 if settings.lean else 5_000)
         self.frame_count = 0
@@ -74,10 +49,8 @@ class Link:
         self._abandoned: ClientConnection | None = None
         self._stale: list[ClientConnection] = []
         self._times_online = 0
-        self._messages_sent = 0
         self._heartbeat_seconds: float | None = None
         self._beat: asyncio.TimerHandle | None = None
-        self._sent_at = 0.0
         self._lost_ms: int | None = None
         self._to_refuse: set[str] = set()
 
@@ -167,7 +140,7 @@ class Link:
             for deviation in station.deviations:
                 address = deviation.address(address)
             try:
-                connection = await dial(address)
+                connection = await dial(address, lean=self.settings.lean and not station.deviations)
             except Unreachable as problem:
                 self.problem = problem
                 station.emit("connect_failed", detail=str(problem))
@@ -197,7 +170,8 @@ class Link:
         for deviation in station.deviations:
             deviation.connection(connection)
         rewrite = self._rewrite if station.deviations else None
-        self.line = Line(connection, station.faults, self._frame, rewrite)
+        watched = bool(self.frames.maxlen or self.settings.on_frame or station.deviations)
+        self.line = Line(connection, station.faults, self._frame, rewrite, watched=watched)
         self._down.clear()
         station.emit("connected", subprotocol=self.line.subprotocol)
         why = "closed"
@@ -282,18 +256,13 @@ class Link:
             for number in self._statuses_to_tell():
                 station.tell_status(number)
         station.events_log.wake()
-        self._sent_at = asyncio.get_running_loop().time()
+        self._sender.sent_at = asyncio.get_running_loop().time()
         self._arm_heartbeat()
         self._times_online += 1
         for deviation in station.deviations:
             deviation.online(station, self._times_online)
         station.dispatch()
-        while True:
-            head = self.outbox.head
-            if head is None:
-                await self.outbox.filled()
-            else:
-                await self._send(peer, head)
+        await self._sender.send_all(peer)
 
     def _statuses_to_tell(self) -> list[int]:
         """List the outlets whose status the server has to hear after a time without a line."""
@@ -314,8 +283,8 @@ class Link:
             try:
                 answer = await peer.call(
                     "BootNotification",
-                    self._deviated("BootNotification", station.adapter.boot()),
-                    message_id=self._fresh_id(),
+                    self._sender.deviated("BootNotification", station.adapter.boot()),
+                    message_id=self._sender.fresh_id(),
                     timeout=self.settings.message_timeout,
                     checked=not station.deviations,
                 )
@@ -362,97 +331,19 @@ class Link:
             self._beat = None
         if self.online and self.settings.heartbeat and self._heartbeat_seconds:
             loop = asyncio.get_running_loop()
-            wait = max(0.05, self._heartbeat_seconds - (loop.time() - self._sent_at))
+            wait = max(0.05, self._heartbeat_seconds - (loop.time() - self._sender.sent_at))
             self._beat = loop.call_later(wait, self._heartbeat)
 
     def _heartbeat(self) -> None:
         self._beat = None
         if not self.online:
             return
-        quiet = asyncio.get_running_loop().time() - self._sent_at
+        quiet = asyncio.get_running_loop().time() - self._sender.sent_at
         if not len(self.outbox) and quiet >= (self._heartbeat_seconds or 0) * 0.99:
             self.outbox.put(Outgoing(action="Heartbeat", payload={}))
         self._arm_heartbeat()
 
-    # Messages
-
-    async def _send(self, peer: Peer, message: Outgoing) -> None:
-        station, settings = self._station, self.settings
-        payload = message.content()
-        if station.deviations:
-            payload = self._deviated(message.action, payload)
-            message.checked = False
-        message_id = self._message_id(message)
-        message.message_ids.append(message_id)
-        if message.journal is not None:
-            message.journal["message_ids"].append(message_id)
-        began = time.perf_counter()
-        self._sent_at = asyncio.get_running_loop().time()
-        try:
-            answer = await peer.call(
-                message.action,
-                payload,
-                message_id=message_id,
-                timeout=settings.message_timeout,
-                checked=message.checked,
-            )
-        except NotAnswered as problem:
-            station.emit("not_answered", action=message.action)
-            if not message.keep:
-                self.outbox.remove(message)
-                message.fail(problem)
-            return
-        except AnsweredError as problem:
-            await self._refused(message, problem)
-            return
-        if not all(d.understands(message.action, answer) for d in station.deviations):
-            station.emit("not_understood", action=message.action, answer=answer)
-            await asyncio.sleep(settings.retry_seconds)
-            return
-        if settings.on_latency is not None:
-            settings.on_latency(message.action, time.perf_counter() - began)
-        self.outbox.remove(message)
-        if message.journal is not None:
-            message.journal.update(outcome="ok", answer=answer, sent=payload)
-            station.journal.write(message.journal)
-        message.resolve(answer)
-        station.save()
-
-    async def _refused(self, message: Outgoing, problem: AnsweredError) -> None:
-        station = self._station
-        message.refusals += 1
-        station.emit(
-            "refused", action=message.action, code=problem.code, detail=problem.description
-        )
-        if message.keep and message.refusals < self.settings.attempts:
-            await asyncio.sleep(self.settings.retry_seconds * message.refusals)
-            return
-        self.outbox.remove(message)
-        if message.journal is not None:
-            message.journal.update(outcome="refused", answer={"error": problem.code})
-            station.journal.write(message.journal)
-        message.fail(problem)
-
-    def _message_id(self, message: Outgoing) -> str:
-        resend = self.settings.resend
-        again = resend == "same" or (resend == "half" and self._station.random.random() < 0.5)
-        if message.message_ids and again:
-            return message.message_ids[-1]
-        return self._fresh_id()
-
-    def _fresh_id(self) -> str:
-        chosen = new_id()
-        self._messages_sent += 1
-        for deviation in self._station.deviations:
-            chosen = deviation.message_id(chosen, self._messages_sent)
-        return chosen
-
-    def _deviated(self, action: str, payload: Payload) -> Payload:
-        if self._station.deviations:
-            payload = json.loads(json.dumps(payload))
-        for deviation in self._station.deviations:
-            payload = deviation.payload(self._station, action, payload)
-        return payload
+    # Frames
 
     def _rewrite(self, text: str) -> str:
         for deviation in self._station.deviations:
@@ -471,8 +362,3 @@ class Link:
             self.frames.append((self._station.now, direction, text))
         if self.settings.on_frame is not None:
             self.settings.on_frame(direction, text)
-
-
-def new_id() -> str:
-    """Make a message id that no other connection of this station has used."""
-    return str(uuid.uuid4())

@@ -44,13 +44,14 @@ from chargers_sim.events import Event, Events
 from chargers_sim.faults import Direction, Faults, Rule
 from chargers_sim.happenings import Alarm, Charged, Happening, StatusChanged
 from chargers_sim.journal import Journal
-from chargers_sim.line import SUBPROTOCOLS, Address, Line
-from chargers_sim.link import Link, LinkSettings, new_id
+from chargers_sim.line import SUBPROTOCOLS, Address, Line, LinkSettings
+from chargers_sim.link import Link
 from chargers_sim.maintenance import Maintenance
 from chargers_sim.ocmf import Signer
 from chargers_sim.outbox import Outbox, Outgoing, Payload
 from chargers_sim.outlet import Outlet, Token, Transaction
 from chargers_sim.profiles import Profiles
+from chargers_sim.sender import new_id
 from chargers_sim.state import load as load_state
 from chargers_sim.state import save as save_state
 from chargers_sim.station import Model
@@ -754,7 +755,7 @@ class Station:
     def _ring(self) -> None:
         due, self._timer, self._timer_due = self._timer_due, None, None
         if due is not None:
-            self.model.run_to(due)
+            self.model.come(due)
         self.dispatch()
 
     # What quirks do

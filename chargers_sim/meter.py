@@ -18,6 +18,10 @@ from chargers_sim.measurands import MEASURANDS
 LEAST_AMPERES = 6
 # What gets lost in the cable, of the energy that went through it.
 CABLE_LOSS_PERCENT = 1
+# What only the car knows.
+TELL_CAR = frozenset(
+    m for m in MEASURANDS if m == "SoC" or m.startswith(("Display.", "EnergyRequest."))
+)
 LINES = ("L1", "L2", "L3")
 THOUSANDS = {"W": "kW", "var": "kvar", "VA": "kVA", "Wh": "kWh", "varh": "kvarh", "VAh": "kVAh"}
 

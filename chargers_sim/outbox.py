@@ -57,8 +57,8 @@ class Outbox:
     """The queue of one station."""
 
     def __init__(self) -> None:
+        self.on_put: Callable[[], None] | None = None
         self._waiting: deque[Outgoing] = deque()
-        self._filled = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -72,7 +72,8 @@ class Outbox:
         """Add a message at the end."""
         self._waiting.append(message)
         self._empty.clear()
-        self._filled.set()
+        if self.on_put is not None:
+            self.on_put()
 
     @property
     def head(self) -> Outgoing | None:
@@ -84,7 +85,6 @@ class Outbox:
         if message in self._waiting:
             self._waiting.remove(message)
         if not self._waiting:
-            self._filled.clear()
             self._empty.set()
 
     def drop_volatile(self, problem: SimError) -> None:
@@ -92,10 +92,6 @@ class Outbox:
         for message in [m for m in self._waiting if not m.keep]:
             self.remove(message)
             message.fail(problem)
-
-    async def filled(self) -> None:
-        """Wait for a message."""
-        await self._filled.wait()
 
     async def emptied(self) -> None:
         """Wait until nothing is left."""

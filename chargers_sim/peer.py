@@ -16,12 +16,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from chargers_sim.errors import AnsweredError, NotAnswered
+from chargers_sim.errors import AnsweredError, NotAnswered, SimError
 
 Payload = dict[str, Any]
 Handler = Callable[[Payload], Payload]
 Note = Callable[..., None]
 Gate = Callable[[str, Payload], bool]
+# Takes the answer to a CALL, or why there is none.
+Taken = Callable[[Payload | SimError], None]
 
 # The fields of the package's messages; to look them up costs more than to send one.
 _FIELDS: dict[Any, frozenset[str]] = {}
@@ -37,6 +39,16 @@ class Wire(Protocol):
 
     async def recv(self) -> str:
         """Wait for the next text frame."""
+
+    @property
+    def ready(self) -> bool:
+        """Say whether a frame can be sent at once."""
+
+    def send_now(self, text: bytes) -> None:
+        """Send one text frame at once, where `ready` says so."""
+
+    def deliver_to(self, take: Callable[[bytes], bool]) -> None:
+        """Give frames to a function as they come; what it refuses waits for `recv`."""
 
 
 class Refused(Exception):
@@ -65,6 +77,18 @@ class Peer(Protocol):
     ) -> Payload:
         """Send a CALL and wait for its answer; raises NotAnswered or AnsweredError."""
 
+    @property
+    def ready(self) -> bool:
+        """Say whether `post` can send now."""
+
+    def post(
+        self, action: str, payload: Payload, message_id: str, timeout: float, taken: Taken
+    ) -> None:
+        """Send a CALL at once; its answer, or why there is none, goes to `taken`."""
+
+    def forget(self) -> None:
+        """Wait for no answer any more."""
+
 
 class LeanPeer:
     """Framing without any check, for fleets."""
@@ -76,10 +100,13 @@ class LeanPeer:
         self._wire = wire
         self._handlers = handlers
         self._note = note
-        self._waiting: dict[str, asyncio.Future[Payload]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[str, tuple[Taken, str, float, float]] = {}
+        self._clock: asyncio.TimerHandle | None = None
 
     async def listen(self) -> None:
         """Read and answer until the socket closes."""
+        self._wire.deliver_to(self._deliver)
         while True:
             text = await self._wire.recv()
             try:
@@ -92,14 +119,25 @@ class LeanPeer:
                 if self._gate is not None and not self._gate(frame[2], frame[3]):
                     continue
                 await self._wire.send(self._answer(message_id, frame[2], frame[3]))
-                continue
-            waiting = self._waiting.pop(message_id, None)
-            if waiting is None or waiting.done():
+            elif not self._take(message_id, frame[2] if kind == 3 else AnsweredError(*frame[2:5])):
                 self._note("unexpected_answer", message_id=message_id)
-            elif kind == 3:
-                waiting.set_result(frame[2])
-            else:
-                waiting.set_exception(AnsweredError(*frame[2:5]))
+
+    def _deliver(self, text: bytes) -> bool:
+        """Take an answer as it comes; all else is for `listen`."""
+        if not text.startswith(b"[3,"):
+            return False
+        try:
+            _, message_id, answer = msgspec.json.decode(text)
+        except ValueError:
+            return False
+        return self._take(message_id, answer)
+
+    def _take(self, message_id: Any, answer: Payload | SimError) -> bool:
+        waiting = self._waiting.pop(message_id, None) if isinstance(message_id, str) else None
+        if waiting is None:
+            return False
+        waiting[0](answer)
+        return True
 
     async def call(
         self,
@@ -111,22 +149,58 @@ class LeanPeer:
         checked: bool = True,  # noqa: ARG002 - nothing is checked here
     ) -> Payload:
         """Send a CALL and wait for its answer."""
-        text = msgspec.json.encode([2, message_id, action, payload]).decode()
-        # The link sends one message at a time: nobody else waits here.
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[Payload] = loop.create_future()
-        self._waiting[message_id] = waiting
+        waiting: asyncio.Future[Payload] = self._loop.create_future()
+
+        def taken(answer: Payload | SimError) -> None:
+            if waiting.done():
+                return
+            if isinstance(answer, SimError):
+                waiting.set_exception(answer)
+            else:
+                waiting.set_result(answer)
+
+        text = self._expect(action, payload, message_id, timeout, taken)
         try:
-            await self._wire.send(text)
-            late = loop.call_later(timeout, _expire, waiting)
-            try:
-                return await waiting
-            finally:
-                late.cancel()
-        except TimeoutError:
-            raise NotAnswered(f"{action} was not answered in {timeout:g} s") from None
+            await self._wire.send(text.decode())
+            return await waiting
         finally:
             self._waiting.pop(message_id, None)
+
+    @property
+    def ready(self) -> bool:
+        """Say whether nothing stands in the way of a frame."""
+        return self._wire.ready
+
+    def post(
+        self, action: str, payload: Payload, message_id: str, timeout: float, taken: Taken
+    ) -> None:
+        """Send a CALL at once; its answer, or why there is none, goes to `taken`."""
+        self._wire.send_now(self._expect(action, payload, message_id, timeout, taken))
+
+    def forget(self) -> None:
+        """Wait for no answer any more."""
+        self._waiting.clear()
+        if self._clock is not None:
+            self._clock.cancel()
+
+    def _expect(
+        self, action: str, payload: Payload, message_id: str, timeout: float, taken: Taken
+    ) -> bytes:
+        self._waiting[message_id] = taken, action, self._loop.time() + timeout, timeout
+        if self._clock is None:
+            self._clock = self._loop.call_later(timeout, self._expire)
+        return msgspec.json.encode((2, message_id, action, payload))
+
+    def _expire(self) -> None:
+        # One timer looks after all answers: most come long before it, and cost none of their own.
+        self._clock, now = None, self._loop.time()
+        for message_id, (_, action, due, timeout) in [*self._waiting.items()]:
+            if due <= now:
+                problem = f"{action} was not answered in {timeout:g} s"
+                self._take(message_id, NotAnswered(problem))
+        if self._waiting and self._clock is None:
+            soonest = min(due for _, _, due, _ in self._waiting.values())
+            self._clock = self._loop.call_at(soonest, self._expire)
 
     def _answer(self, message_id: str, action: str, payload: Payload) -> str:
         handler = self._handlers.get(action)
@@ -138,11 +212,6 @@ class LeanPeer:
         except Refused as refusal:
             answer = [4, message_id, refusal.code, refusal.description, {}]
         return json.dumps(answer, separators=(",", ":"))
-
-
-def _expire(waiting: asyncio.Future[Payload]) -> None:
-    if not waiting.done():
-        waiting.set_exception(TimeoutError())
 
 
 def package_peer(
@@ -202,6 +271,18 @@ def package_peer(
                 note("schema_violation", action=msg.action, detail=_brief(problem))
                 error = [4, msg.unique_id, problem.code, _brief(problem)[:255], {}]
                 await self._send(json.dumps(error, separators=(",", ":")))
+
+        @property
+        def ready(self) -> bool:
+            """Say that everything is to be checked first."""
+            return False
+
+        def post(self, *_: Any) -> None:
+            """Post nothing: this peer is never ready for it."""
+            raise NotImplementedError
+
+        def forget(self) -> None:
+            """Forget nothing: a call ends with its task."""
 
         def _run(self, **_: Any) -> Any:
             action = self._asked.action

@@ -20,9 +20,12 @@ from chargers_sim.happenings import (
     ReservationEnded,
     StatusChanged,
 )
-from chargers_sim.meter import Reading, Sample
+from chargers_sim.meter import TELL_CAR, Reading, Sample
 from chargers_sim.outlet import Outlet, Reservation, Status, Token, Transaction
 from chargers_sim.settings import Settings
+
+# Later than anything that happens.
+NEVER = 1 << 62
 
 # Readings kept for the last message of a transaction.
 MOST_KEPT = 200
@@ -383,44 +386,59 @@ class Model:
 
     def next_due(self) -> int | None:
         """Tell the next instant at which something happens by itself."""
-        if self._now_ms is None or not self.powered:
+        now_ms = self._now_ms
+        if now_ms is None or not self.powered:
             return None
-        due: list[int] = []
+        soonest = min(self.alarms.values(), default=NEVER)
+        if self._next_aligned_ms is not None:
+            soonest = min(soonest, self._next_aligned_ms)
+        if self._next_kept_ms is not None:
+            soonest = min(soonest, self._next_kept_ms)
+        for held in self.reservations:
+            soonest = min(soonest, held.expires_ms)
         for outlet in self.outlets.values():
-            if outlet.charging:
-                offered, until = self.limit_w(outlet, self._now_ms)
-                if until is not None:
-                    due.append(until)
-                if outlet.draw is not None and self._flows(outlet):
-                    change = outlet.draw.next_change_ms(self._offer(outlet, offered))
-                    if change is not None:
-                        due.append(self._now_ms + change)
-                if outlet.next_sample_ms is not None:
-                    due.append(outlet.next_sample_ms)
-                if outlet.next_kept_ms is not None:
-                    due.append(outlet.next_kept_ms)
-                due += self._allowance_ends(outlet)
-            elif outlet.token is not None and self.settings.connection_seconds:
-                due.append(outlet.token_since_ms + self.settings.connection_seconds * 1000)
-            if outlet.reservation is not None:
-                due.append(outlet.reservation.expires_ms)
-            if outlet.pending is not None:
-                due.append(outlet.pending_since_ms + self.settings.status_seconds * 1000)
-        due += [r.expires_ms for r in self.reservations]
-        due += self.alarms.values()
-        due += [at for at in (self._next_aligned_ms, self._next_kept_ms) if at is not None]
-        return max(min(due), self._now_ms) if due else None
+            soonest = min(soonest, self._due_at(outlet, now_ms))
+        return None if soonest == NEVER else max(soonest, now_ms)
 
-    def _allowance_ends(self, outlet: Outlet) -> list[int]:
+    def _due_at(self, outlet: Outlet, now_ms: int) -> int:
+        """Tell when something happens at an outlet by itself."""
+        soonest = NEVER
+        transaction = outlet.transaction
+        if transaction is not None and transaction.ended_ms is None:
+            offered, until = self.limit_w(outlet, now_ms)
+            if until is not None:
+                soonest = until
+            if outlet.draw is not None and self._flows(outlet):
+                change = outlet.draw.next_change_ms(self._offer(outlet, offered))
+                if change is not None and now_ms + change < soonest:
+                    soonest = now_ms + change
+            if outlet.next_sample_ms is not None and outlet.next_sample_ms < soonest:
+                soonest = outlet.next_sample_ms
+            if outlet.next_kept_ms is not None and outlet.next_kept_ms < soonest:
+                soonest = outlet.next_kept_ms
+            if transaction.allowance_mj is not None:
+                soonest = min(soonest, self._allowance_end(outlet, transaction, now_ms))
+        elif outlet.token is not None and self.settings.connection_seconds:
+            soonest = outlet.token_since_ms + self.settings.connection_seconds * 1000
+        if outlet.reservation is not None:
+            soonest = min(soonest, outlet.reservation.expires_ms)
+        if outlet.pending is not None:
+            lasted_ms = outlet.pending_since_ms + self.settings.status_seconds * 1000
+            soonest = min(soonest, lasted_ms)
+        return soonest
+
+    def _allowance_end(self, outlet: Outlet, transaction: Transaction, now_ms: int) -> int:
         """Tell when the allowance of a refused token is used up at the earliest."""
-        transaction, now_ms = outlet.transaction, self._now_ms
-        if transaction is None or transaction.allowance_mj is None or now_ms is None:
-            return []
         # A car on its curve may take more in a moment than it does now.
         car = getattr(outlet.draw, "car", None)
         most_w = self.power_w(outlet) if car is None else car.max_power_w
-        left_mj = transaction.allowance_mj - outlet.meter.register_mj
-        return [now_ms + max(1, -(-left_mj // most_w))] if most_w > 0 else []
+        left_mj = (transaction.allowance_mj or 0) - outlet.meter.register_mj
+        return now_ms + max(1, -(-left_mj // most_w)) if most_w > 0 else NEVER
+
+    def come(self, due_ms: int) -> None:
+        """Let the instant come that `next_due` told, if nothing has changed since."""
+        self._move_to(due_ms)
+        self._do_due(due_ms)
 
     def run_to(self, at_ms: int) -> None:
         """Let time pass until then; call it at least at each due instant."""
@@ -708,16 +726,17 @@ class Model:
         outlet: Outlet,
         at_ms: int,
         context: str,
-        measurands: Iterable[str],
+        measurands: Sequence[str],
         *,
         series: str = "Sample",
     ) -> Reading:
-        draw = outlet.draw
+        draw, offered_w = outlet.draw, self.offer_w(outlet)
+        flows = draw is not None and self.powered and self._flows(outlet)
         samples = outlet.meter.read(
             measurands,
-            power_w=self.power_w(outlet),
-            offered_w=self.offer_w(outlet),
-            soc=None if draw is None else draw.soc,
+            power_w=draw.power_w(offered_w) if draw is not None and flows else 0,
+            offered_w=offered_w,
+            soc=None if draw is None or TELL_CAR.isdisjoint(measurands) else draw.soc,
             car=getattr(draw, "car", None),
             series="" if context == "Trigger" else "Clock" if context == "Sample.Clock" else series,
         )
@@ -733,7 +752,7 @@ class Model:
         settings = self.settings
         if context == "Transaction.Begin":
             # Read once (it may be signed), told at the start and again at the end.
-            both = dict.fromkeys((*settings.begin, *settings.end))
+            both = tuple(dict.fromkeys((*settings.begin, *settings.end)))
             reading = self._read(outlet, at_ms, context, both)
             transaction.history.append(_only(reading, settings.end))
             return _only(reading, settings.begin)

@@ -119,8 +119,8 @@ async def test_a_line_held_down_while_it_is_dialled_stays_down(loose, monkeypatc
 
     dialled, go_on, dial = asyncio.Event(), asyncio.Event(), link.dial
 
-    async def slow_dial(address):
-        connection = await dial(address)
+    async def slow_dial(address, **how):
+        connection = await dial(address, **how)
         dialled.set()
         await go_on.wait()
         return connection
