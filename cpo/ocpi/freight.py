@@ -18,8 +18,19 @@ from cpo.services.memory import Memory
 from cpo.services.ports import Kind, Store
 
 Item = tuple[Kind, str]
-# Finds a session's party and the profile that is active for it.
-ActiveProfiles = Callable[[str], tuple[tuple[str, str], ChargingProfile] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveProfile:
+    """What limits a session now: whose it is, whose driver's, and the profile."""
+
+    us: tuple[str, str]
+    them: tuple[str, str] | None
+    profile: ChargingProfile
+
+
+# Finds a session's active profile.
+ActiveProfiles = Callable[[str], ActiveProfile | None]
 
 
 class Parcel(Named, frozen=True):
@@ -337,14 +348,17 @@ class Freight:
         found = self.active_profile(session_id)
         if base is None or found is None:
             return NOTHING
-        party, profile = found
+        them = found.them if partner.is_hub else None
+        if them is not None and not self._hubs.reachable(partner.id, them):
+            return NotNow(f"{them[0]}/{them[1]} is not connected to the hub")
         return Parcel(
             method="PUT",
             url=self._url(partner, base, session_id),
-            body=dialect.codec.active_charging_profile(profile),
-            us=party,
+            body=dialect.codec.active_charging_profile(found.profile),
+            us=found.us,
             full=True,
             unit=self.unit(Kind.ACTIVE_PROFILE, session_id),
+            them=them,
         )
 
 

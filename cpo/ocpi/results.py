@@ -86,8 +86,19 @@ class Results:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def cancelled(self, partner_id: str, version: str, url: str) -> None:
-        """Tell a partner that we cancelled its reservation (CMD-15); 2.1.1 has no word for it."""
+    async def cancelled(
+        self,
+        partner_id: str,
+        version: str,
+        url: str,
+        *,
+        us: Party | None = None,
+        them: Party | None = None,
+    ) -> None:
+        """Tell a partner that we cancelled its reservation (CMD-15); 2.1.1 has no word for it.
+
+        In the name of the party whose location it was, to the one that made it behind a hub.
+        """
         dialect = self._dialects[version]
         if "CANCEL_RESERVATION" not in dialect.commands:
             return
@@ -95,7 +106,7 @@ class Results:
         for attempt in range(TRIES):
             if attempt and not await self._pause(attempt):
                 return
-            answer = await self._post(partner_id, version, url, body)
+            answer = await self._post(partner_id, version, url, body, us, them)
             if answer is None or not may_be_tried_again(answer):
                 return
 

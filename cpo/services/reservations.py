@@ -1,8 +1,8 @@
 """Reservations that partners hold: their ids stay theirs, chargers get ours (CMD-14)."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,8 @@ class Reservation:
     """One reservation of a partner.
 
     `id` is the partner's, `number` the charger's. `response_url` is where the partner hears when
-    we cancel it (CMD-15).
+    we cancel it (CMD-15), `asked_by` the party behind a hub that made it. `before` is the one that
+    it replaces, until the station took it.
     """
 
     partner_id: str
@@ -30,6 +31,8 @@ class Reservation:
     expires_at: datetime
     response_url: str
     version: str
+    asked_by: Sequence[str] | None = None
+    before: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -78,11 +81,25 @@ class Reservations:
 
     async def hold(self, reservation: Reservation) -> None:
         """Keep a reservation; one with the same id is replaced."""
+        known = self.find(reservation.partner_id, reservation.id)
+        if known is not None:
+            reservation = replace(reservation, before=_plain(replace(known, before=None)))
         work = Work()
         work.put(_document(reservation, self._now()))
         for expired in [r for r in self._held.values() if r.expires_at <= self._now()]:
             self._drop(work, expired)
         work.then(lambda _: self._held.__setitem__(reservation.key, reservation))
+        await self._store.commit(work)
+
+    async def refused(self, reservation: Reservation) -> None:
+        """Forget a reservation that its station did not take; the one before it still stands."""
+        before = None if reservation.before is None else _read(reservation.before)
+        if before is None or before.expires_at <= self._now():
+            await self.end(reservation)
+            return
+        work = Work()
+        work.put(_document(before, self._now()))
+        work.then(lambda _: self._held.__setitem__(before.key, before))
         await self._store.commit(work)
 
     async def end(self, reservation: Reservation) -> None:
@@ -97,11 +114,15 @@ class Reservations:
 
 
 def _document(reservation: Reservation, at: datetime) -> StationDocument:
+    return StationDocument(SHELF, KIND, reservation.key, _plain(reservation), at)
+
+
+def _plain(reservation: Reservation) -> dict[str, Any]:
     document: dict[str, Any] = {
         name: getattr(reservation, name) for name in Reservation.__dataclass_fields__
     }
     document["expires_at"] = reservation.expires_at.isoformat()
-    return StationDocument(SHELF, KIND, reservation.key, document, at)
+    return document
 
 
 def _read(document: dict[str, Any]) -> Reservation:

@@ -470,7 +470,7 @@ async def test_what_a_second_party_of_ours_withdraws_is_withdrawn_under_its_name
 
 @pytest.mark.parametrize("version", ["2.2.1", "2.3.0"])
 async def test_a_result_comes_from_the_party_that_was_asked(tmp_path, version):
-    """CMD-5 and HDR-3: several parties of ours on one connection."""
+    """CMD-5, CMD-15 and HDR-3: several parties of ours on one connection, nobody names one."""
     async with CpoProcess(tmp_path, more=SECOND) as cpo, met(cpo, version) as raw:
         site = Site("LOC-BE", "EVSE-BE", "TAR-BE", "CP-BE", cpo, "1.6")
         owner = {"country_code": "BE", "party_id": "CP2"}
@@ -483,10 +483,32 @@ async def test_a_result_comes_from_the_party_that_was_asked(tmp_path, version):
             await charger.boot()
             charger.answers["RemoteStartTransaction"] = lambda _: {"status": "Rejected"}
             assert (await started(raw, site)).data["result"] == "ACCEPTED"
-            told = (await raw.until(lambda: results(raw), "the result"))[0]
+            await raw.until(lambda: len(results(raw)) == 1, "the result")
+            await raw.put_token("04BEFROM")
+            await charger.begin("04BEFROM")
+            session = (await raw.until(lambda: raw.of("sessions", "PUT"), "the session"))[0].body
+            stop = {"response_url": f"{raw.url}/result/stop", "session_id": session["id"]}
+            await raw.ask("POST", raw.at("commands", "STOP_SESSION"), stop)
+            await raw.until(lambda: len(results(raw)) == 2, "the result of the stop")
+            await raw.until(lambda: raw.of("cdrs", "POST"), "the CDR")
+            reserve = {
+                "response_url": f"{raw.url}/result/reserve",
+                "token": raw.token("04BEFROM"),
+                "location_id": "LOC-BE",
+                "evse_uid": "EVSE-BE",
+                "reservation_id": "R-BE",
+                "expiry_date": "2099-01-01T00:00:00Z",
+            }
+            await raw.ask("POST", raw.at("commands", "RESERVE_NOW"), reserve)
+            number = (await charger.wait_for("ReserveNow"))["reservationId"]
+            await raw.until(lambda: len(results(raw)) == 3, "the result of the reservation")
+            await cpo.api("POST", "/evses/EVSE-BE/cancel-reservation", {"reservation_id": number})
+            await raw.until(lambda: len(results(raw)) == 4, "that we cancelled it")
 
-        assert told.headers["OCPI-from-country-code"] == "BE"
-        assert told.headers["OCPI-from-party-id"] == "CP2"
+        assert results(raw)[3].body["result"] == "CANCELED_RESERVATION"
+        for told in results(raw):
+            assert told.headers["OCPI-from-country-code"] == "BE", told.path
+            assert told.headers["OCPI-from-party-id"] == "CP2", told.path
 
 
 async def test_a_hubs_list_is_read_again_after_a_start(tmp_path):

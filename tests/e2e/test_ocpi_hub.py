@@ -2,11 +2,15 @@
 
 import pytest
 import pytest_asyncio
+from waiting import LONG
 
 from tests.e2e.conftest import double, joined, new_site
 from tests.e2e.test_ocpi_charging import charge, of
+from tests.e2e.test_ocpi_smart_charging import COMPOSITE_201
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PARTY = ("country-code", "party-id")
 
 
 @pytest_asyncio.fixture(params=["2.2.1", "2.3.0"], loop_scope="session")
@@ -134,3 +138,48 @@ async def test_tokens_of_everybody_are_pulled_from_the_hub_itself(hub):
     headers = {name.lower(): value for name, value in pulled.headers.items()}
 
     assert (headers["ocpi-to-country-code"], headers["ocpi-to-party-id"]) == hub.hub
+
+
+async def test_what_a_party_behind_a_hub_asks_for_is_answered_to_it(cpo, hub):
+    """HDR-3, CMD-5, CMD-15 and CP-3: results, a profile that changed, a reservation taken back."""
+    country, party = hub.parties[0]
+    token = f"04{party}AA"
+    await hub.send_token({"uid": token})
+    site = await new_site(cpo, ocpp="2.0.1")
+    place = {"location_id": site.location, "evse_uid": site.evse}
+    async with site.charger() as charger:
+        charger.answers["GetCompositeSchedule"] = lambda _payload: COMPOSITE_201
+        await charger.boot()
+        await hub.command("RESERVE_NOW", token=token, reservation_id="R-HUB", wait=LONG, **place)
+        number = (await charger.wait_for("ReserveNow"))["id"]
+        await cpo.api("POST", f"/evses/{site.evse}/cancel-reservation", {"reservation_id": number})
+        await charger.wait_for("CancelReservation")
+        await hub.command("START_SESSION", token=token, wait=LONG, **place)
+        session = await hub.wait_until(
+            lambda: next((s for s in of(hub.sessions, site) if s["status"] == "ACTIVE"), None)
+        )
+        profile = {
+            "charging_rate_unit": "A",
+            "charging_profile_period": [{"start_period": 0, "limit": 10}],
+        }
+        await hub.charging_profile("PUT", session["id"], charging_profile=profile, wait=LONG)
+        await hub.wait_until(lambda: hub.books.active_profiles.get(session["id"]))
+        await hub.command("STOP_SESSION", session_id=session["id"], wait=LONG)
+        await hub.wait_until(lambda: of(hub.cdrs, site))
+        await hub.wait_until(
+            lambda: "CANCELED_RESERVATION" in str([o.results for o in hub.orders.values()])
+        )
+
+    told = [
+        e
+        for module in ("commands", "chargingprofiles")
+        for e in hub.journal.received(module)
+        if e.method in {"POST", "PUT"}
+    ]
+    routed = {
+        tuple({k.lower(): v for k, v in e.headers.items()}.get(f"ocpi-to-{part}") for part in PARTY)
+        for e in told
+    }
+    # Results of three commands and of the profile, the profile itself, the end of the reservation.
+    assert len(told) >= 6
+    assert routed == {(country, party)}

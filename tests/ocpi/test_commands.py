@@ -291,6 +291,54 @@ async def test_CMD_14_a_partners_reservation_id_never_reaches_the_charger(yard, 
     assert yard.link.asked[1].parameters["reservation_id"] == number
 
 
+@pytest.mark.parametrize("how", ["refused", "offline"])
+async def test_CMD_14_a_reservation_stands_when_its_replacement_is_not_taken(yard, asking, how):
+    """The charger still holds the old one, so that it can be cancelled."""
+    body = {
+        "response_url": START["response_url"],
+        "token": START["token"],
+        "expiry_date": "2099-01-01T00:00:00Z",
+        "reservation_id": "R-1",
+        "location_id": "L-1",
+        "evse_uid": "L-1-E1",
+    }
+    partner = next(p for p in yard.partners.all() if p.name == "MSP")
+    held = yard.side.reservations
+    await asking("POST", "2.2.1/commands/RESERVE_NOW", body)
+    await until(lambda: yard.link.asked and held.find(partner.id, "R-1"))
+    yard.link.outcome = Outcome.REJECTED
+    if how == "offline":
+        yard.links.by_identity.clear()
+    longer = body | {"expiry_date": "2099-06-01T00:00:00Z"}
+    told = await asking("POST", "2.2.1/commands/RESERVE_NOW", longer)
+    await until(lambda: held.find(partner.id, "R-1").expires_at.month == 1)
+    yard.links.by_identity["CP-L-1"], yard.link.outcome = yard.link, Outcome.ACCEPTED
+    cancel = {"response_url": START["response_url"], "reservation_id": "R-1"}
+    cancelled = await asking("POST", "2.2.1/commands/CANCEL_RESERVATION", cancel)
+    await until(lambda: held.find(partner.id, "R-1") is None)
+
+    assert told.data["result"] == ("ACCEPTED" if how == "refused" else "REJECTED")
+    assert cancelled.data["result"] == "ACCEPTED"
+
+
+async def test_CMD_14_a_reservation_that_no_station_was_asked_for_is_not_held(yard, asking):
+    yard.links.by_identity.clear()
+    body = {
+        "response_url": START["response_url"],
+        "token": START["token"],
+        "expiry_date": "2099-01-01T00:00:00Z",
+        "reservation_id": "R-2",
+        "location_id": "L-1",
+        "evse_uid": "L-1-E1",
+    }
+    told = await asking("POST", "2.2.1/commands/RESERVE_NOW", body)
+    cancel = {"response_url": START["response_url"], "reservation_id": "R-2"}
+    cancelled = await asking("POST", "2.2.1/commands/CANCEL_RESERVATION", cancel)
+
+    assert told.data["result"] == cancelled.data["result"] == "REJECTED"
+    assert cancelled.data["message"][0]["text"] == "unknown reservation"
+
+
 async def test_CMD_14_another_partner_cannot_cancel_a_reservation(yard, asking):
     await registered(yard, name="OTH", token="other-token")
     body = {"response_url": START["response_url"], "reservation_id": "R-1"}

@@ -298,10 +298,27 @@ async def test_TOK_4_uids_are_compared_without_case_and_kept_as_spelled(world, a
 
 
 async def test_TOK_2_the_type_is_part_of_the_key(world, ask):
-    await ask("PUT", "2.2.1/tokens/NL/MSP/ABC123?type=APP_USER", token(type="APP_USER"))
+    path = "2.2.1/tokens/NL/MSP/ABC123"
+    await ask("PUT", f"{path}?type=APP_USER", token(type="APP_USER"))
+    only = await ask("GET", path)
+    await ask("PUT", path, token())
 
-    assert (await ask("GET", "2.2.1/tokens/NL/MSP/ABC123")).http == 404
-    assert (await ask("GET", "2.2.1/tokens/NL/MSP/ABC123?type=APP_USER")).http == 200
+    assert (await ask("GET", f"{path}?type=RFID")).data["type"] == "RFID"
+    assert (await ask("GET", path)).data["type"] == "RFID"
+    assert (await ask("GET", f"{path}?type=APP_USER")).data["type"] == "APP_USER"
+    assert (await ask("GET", f"{path}?type=OTHER")).http == 404
+    assert only.data["type"] == "APP_USER"
+
+
+async def test_TOK_2_a_partner_that_never_says_the_type_finds_its_token_again(world, ask):
+    """It puts an app's token without `?type=`, and changes it in the same way."""
+    path = "2.2.1/tokens/NL/MSP/ABC123"
+    later = (STAMP + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    await ask("PUT", path, token(type="APP_USER"))
+    patched = await ask("PATCH", path, {"valid": False, "last_updated": later})
+
+    assert patched.said == (200, 1000)
+    assert (await ask("GET", path)).data["valid"] is False
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from cpo.ocpi.client import Client
 from cpo.ocpi.dialect import ChargingProfile, Dialect
 from cpo.ocpi.envelope import instant
 from cpo.ocpi.exchange import Call, Reply, Route
+from cpo.ocpi.freight import ActiveProfile
 from cpo.ocpi.modules.sessions import find_session
 from cpo.ocpi.results import Results
 from cpo.services.commands import Commands as CommandBook
@@ -195,12 +196,17 @@ class ChargingProfiles:
 
     # --- the active profile, told when it changes -------------------------------------------------
 
-    def active(self, session_id: str) -> tuple[tuple[str, str], ChargingProfile] | None:
-        """Return a session's party and active profile, for the push."""
+    def active(self, session_id: str) -> ActiveProfile | None:
+        """Return a session's active profile, for the push."""
         told = self._told.get(session_id)
         if told is None or told.get("profile") is None:
             return None
-        return (told["party"][0], told["party"][1]), _read(told["profile"])
+        owner, driver = told["party"], told.get("driver")
+        return ActiveProfile(
+            us=(owner[0], owner[1]),
+            them=None if driver is None else (driver[0], driver[1]),
+            profile=_read(told["profile"]),
+        )
 
     async def changed(self, session_id: str, why: str = CHANGED) -> None:
         """A session's limits changed otherwise: its station is asked what holds now (CP-3)."""
@@ -281,6 +287,7 @@ class ChargingProfiles:
                 "partner_id": partner_id,
                 "station": session.station,
                 "party": [session.country_code, session.party_id],
+                "driver": session.token and [session.token.country_code, session.token.party_id],
                 "profile": None,
             },
         )

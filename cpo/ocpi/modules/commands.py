@@ -127,18 +127,26 @@ class Commands:
                     partner_id=call.partner.id,
                     response_url=request.response_url,
                     version=call.dialect.version,
-                    asked_of=call.us or self._party(wanted),
+                    asked_of=call.us or wanted.asked_of or self._party(wanted),
                     asked_by=call.them,
                     idempotency_key=keys[0],
                     timeout=self._timeout * STATION_SHARE,
                 )
             )
-        except NotFound as error:
-            result = "UNKNOWN_SESSION" if error.kind == "session" else "REJECTED"
-            raise NotDone(result, str(error)) from None
-        except Conflict as error:
-            raise NotDone("REJECTED", str(error)) from None
+        except (NotFound, Conflict) as error:
+            await self._not_reserved(call, wanted, request)
+            unknown = isinstance(error, NotFound) and error.kind == "session"
+            raise NotDone("UNKNOWN_SESSION" if unknown else "REJECTED", str(error)) from None
+        if command.outcome is Outcome.OFFLINE:
+            await self._not_reserved(call, wanted, request)
         _repeat(command)
+
+    async def _not_reserved(self, call: Call, wanted: Request, request: CommandRequest) -> None:
+        """Take back what was held for a reservation that no station was asked for."""
+        if wanted.kind is CommandKind.RESERVE:
+            held = self._reservations.find(call.partner.id, request.reservation_id or "")
+            if held is not None:
+                await self._reservations.refused(held)
 
     def _party(self, wanted: Request) -> Party | None:
         """Return whose location a command is for, to answer in that party's name."""
@@ -191,7 +199,12 @@ class Commands:
             SessionStatus.PENDING
         ):
             raise NotDone("REJECTED", "the session has ended")
-        return Request(kind=CommandKind.STOP_SESSION, requested_by="", session_id=session.id)
+        return Request(
+            kind=CommandKind.STOP_SESSION,
+            requested_by="",
+            session_id=session.id,
+            asked_of=(session.country_code, session.party_id),
+        )
 
     async def _reserve(self, call: Call, request: CommandRequest) -> Request:
         token = _own_token(call, request)
@@ -219,6 +232,7 @@ class Commands:
                 expires_at=expires_at,
                 response_url=request.response_url,
                 version=call.dialect.version,
+                asked_by=call.them,
             )
         )
         return Request(
@@ -299,7 +313,7 @@ class Commands:
         if command.kind is CommandKind.RESERVE and command.partner_id is not None:
             held = self._reservations.find(command.partner_id, command.reservation_id or "")
             if held is not None and command.outcome is not Outcome.ACCEPTED:
-                await self._reservations.end(held)
+                await self._reservations.refused(held)
         elif command.kind is CommandKind.CANCEL_RESERVATION and command.outcome is Outcome.ACCEPTED:
             await self._cancelled(command)
 
@@ -330,7 +344,14 @@ class Commands:
 
     async def cancelled_by_us(self, held: Reservation) -> None:
         """Tell a partner that we cancelled its reservation (CMD-15); 2.1.1 has no word for it."""
-        await self._results.cancelled(held.partner_id, held.version, held.response_url)
+        location = self._memory.sites.locations.get(held.location_id)
+        await self._results.cancelled(
+            held.partner_id,
+            held.version,
+            held.response_url,
+            us=None if location is None else (location.country_code, location.party_id),
+            them=None if held.asked_by is None else (held.asked_by[0], held.asked_by[1]),
+        )
 
 
 def _keys(call: Call, request: CommandRequest, timeout: float) -> tuple[str, str]:

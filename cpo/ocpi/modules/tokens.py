@@ -66,20 +66,19 @@ class Tokens:
         await self._store.commit(work)
 
     async def _known(self, call: Call) -> Token | None:
-        """Find the token; without a type it is RFID, or in 2.1.1 the one of that uid (TOK-2)."""
+        """Find the token; without a type it is RFID, else the only one of that uid (TOK-2)."""
         owner = call.owner(call.segments[0], call.segments[1])
         uid = check_id(call.segments[2], "token_uid")
         kind = call.query.get("type") or call.query.get("token_type")
         known = await self._store.token(*owner, uid, kind or "RFID")
-        if known is None and kind is None and not call.dialect.routing_headers:
-            known = next(
-                (
-                    t
-                    for t in await self._store.tokens_by_uid(uid)
-                    if (t.country_code.upper(), t.party_id.upper()) == owner
-                ),
-                None,
-            )
+        if known is None and kind is None:
+            # Who puts a token without saying its type in the URL does not say it here either.
+            of_owner = [
+                t
+                for t in await self._store.tokens_by_uid(uid)
+                if (t.country_code.upper(), t.party_id.upper()) == owner
+            ]
+            known = of_owner[0] if len(of_owner) == 1 else None
         return known if known is not None and known.partner_id == call.partner.id else None
 
 
