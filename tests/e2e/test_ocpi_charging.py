@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from waiting import until
 
 from chargers_sim.emsp.invariants import differences, net, sessions_match_cdrs
 from tests.e2e.conftest import VERSIONS, double, joined, new_site, uid
@@ -229,9 +230,9 @@ async def test_a_credit_cdr_takes_back_the_cost_only(cpo, emsp):
     site = await new_site(cpo)
     await charge(site, await known(emsp))
     cdr = await emsp.wait_until(lambda: next(iter(of(emsp.cdrs, site)), None))
+
     if emsp.versions == ["2.1.1"]:
         return
-
     await cpo.api("POST", f"/cdrs/{cdr['id']}/credit")
 
     credit = await emsp.wait_until(
@@ -240,3 +241,25 @@ async def test_a_credit_cdr_takes_back_the_cost_only(cpo, emsp):
     assert credit["credit_reference_id"] == cdr["id"]
     assert net(credit["total_cost"]) == -net(cdr["total_cost"])
     assert credit["total_energy"] == cdr["total_energy"]
+
+
+async def test_a_credit_for_a_partner_of_2_1_1_is_left_to_the_operator(cpo):
+    """CDR-5, CDR-6: it is held back with the reason, and no list shows it."""
+    async with double("2.1.1") as emsp:
+        partner = await joined(cpo, emsp)
+        site = await new_site(cpo)
+        await charge(site, await known(emsp))
+        cdr = await emsp.wait_until(lambda: next(iter(of(emsp.cdrs, site)), None))
+        await cpo.api("POST", f"/cdrs/{cdr['id']}/credit")
+
+        async def held_back():
+            items = (await cpo.api("GET", f"/partners/{partner}/backlog"))["items"]
+            return next((i for i in items if i["kind"] == "cdr" and i["parked"]), None)
+
+        held = await until(held_back)
+        pulled = await emsp.fetch("cdrs")
+        await cpo.api("DELETE", f"/partners/{partner}")
+
+    assert held["object"] != cdr["id"]
+    assert "settle it outside OCPI" in held["last_error"]
+    assert [c["id"] for c in emsp.cdrs.values()] == [c["id"] for c in pulled] == [cdr["id"]]

@@ -8,7 +8,7 @@ from waiting import until
 
 from chargers_sim.emsp import Dialect
 from chargers_sim.emsp.invariants import journal_breaches
-from tests.e2e.conftest import all_heard, double, joined, new_site, uid
+from tests.e2e.conftest import VERSIONS, all_heard, double, joined, new_site, uid
 from tests.e2e.test_ocpi_charging import charge, of
 from tests.e2e.test_ocpi_hostile import met
 from tests.support.cpo_process import CpoProcess
@@ -37,7 +37,7 @@ HABITS = [
 
 
 @pytest.mark.parametrize("habit", HABITS)
-@pytest.mark.parametrize("version", ["2.1.1", "2.2.1"])
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_a_charge_is_delivered_to_a_partner_with_habits(cpo, version, habit):
     async with double(version, dialect=Dialect.read(habit)) as emsp:
         partner = await joined(cpo, emsp, by_us=version == "2.1.1")
@@ -181,10 +181,12 @@ def starts(charger):
     return [name for name, _ in charger.got if "Start" in name]
 
 
-@pytest.mark.parametrize("ocpp", ["1.6", "2.0.1"])
-async def test_a_command_is_told_once_over_a_kill(tmp_path, ocpp):
+@pytest.mark.parametrize(
+    ("version", "ocpp"), [("2.1.1", "1.6"), ("2.2.1", "2.0.1"), ("2.3.0", "1.6")]
+)
+async def test_a_command_is_told_once_over_a_kill(tmp_path, version, ocpp):
     """I15: the charger is asked at most once and one result comes, though the server died."""
-    async with CpoProcess(tmp_path) as cpo, double("2.2.1") as emsp:
+    async with CpoProcess(tmp_path) as cpo, double(version) as emsp:
         await joined(cpo, emsp)
         site = await new_site(cpo, ocpp=ocpp)
         async with site.charger() as charger:

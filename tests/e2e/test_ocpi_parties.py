@@ -8,6 +8,7 @@ import pytest_asyncio
 from chargers_sim.emsp.invariants import journal_breaches, sessions_match_cdrs, unfinished
 from tests.e2e.conftest import (
     PASSWORD,
+    VERSIONS,
     Site,
     all_heard,
     double,
@@ -76,9 +77,10 @@ async def test_each_of_our_parties_speaks_for_its_own(two, version):
         assert [str(violation) for violation in emsp.violations] == []
 
 
-async def test_a_partner_that_was_away_gets_each_object_once(cpo):
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_partner_that_was_away_gets_each_object_once(cpo, version):
     """PUSH-1, PUSH-7, PUSH-8 and OFF-2: many charges meanwhile, all there once afterwards."""
-    async with double("2.2.1") as emsp:
+    async with double(version) as emsp:
         partner = await joined(cpo, emsp)
         await emsp.send_token({"uid": uid(emsp)})
         emsp.fail("503", times=None)
@@ -98,9 +100,10 @@ async def test_a_partner_that_was_away_gets_each_object_once(cpo):
         await cpo.api("DELETE", f"/partners/{partner}")
 
 
-async def test_a_strict_partner_is_not_pushed_to_twice(cpo):
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_strict_partner_is_not_pushed_to_twice(cpo, version):
     """OFF-1: it fetches what it missed; what it fetches is complete."""
-    async with double("2.2.1") as emsp:
+    async with double(version) as emsp:
         partner = await joined(cpo, emsp)
         await cpo.api("PATCH", f"/partners/{partner}", {"policy": {"strict": True}})
         site = await new_site(cpo)

@@ -75,17 +75,20 @@ async def test_tokens_are_renewed_from_both_sides_and_work_goes_on(cpo, version)
 
 async def test_a_deleted_connection_ends_both_ways(cpo, version):
     """CRED-9."""
-    async with double(version) as emsp:
-        partner = await joined(cpo, emsp)
+    async with double(version) as emsp, double(version) as other:
+        partner, stays = await joined(cpo, emsp), await joined(cpo, other)
         caller, url = emsp.caller(), emsp.endpoint("tariffs", "SENDER")
 
         await emsp.registration.unregister(emsp.peer)
 
         answer = await caller.request("get", "GET", url, module="tariffs", good_only=False)
         assert answer.status == 401
+        assert (await status(cpo, partner))["status"] == "disconnected"
         site = await new_site(cpo)
+        await other.wait_until(lambda: other.locations.get(site.location))
         assert not any(site.location in str(e.object) for e in emsp.journal.exchanges)
         await cpo.api("DELETE", f"/partners/{partner}")
+        await cpo.api("DELETE", f"/partners/{stays}")
 
 
 async def test_our_operator_can_end_it_too(cpo, version):
