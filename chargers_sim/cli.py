@@ -1,8 +1,10 @@
 """`chargers-sim`: the commands; each is loaded when it is called."""
 
 import importlib
+import os
+import signal
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -51,9 +53,61 @@ def group() -> None:
     """Simulated charge points (OCPP 1.6, 2.0.1, 2.1) and an eMSP double (OCPI)."""
 
 
+class Told:
+    """An output whose reader may go away, as `| head` does: then the command ends as by Ctrl-C."""
+
+    def __init__(self, stream: TextIO, other: "Told | None" = None) -> None:
+        self.gone = False
+        self._stream = stream
+        self._other = other
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write, or nothing if nobody reads, here or at the other output."""
+        if self.gone or (self._other is not None and self._other.gone):
+            return len(text)
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._leave()
+            return len(text)
+
+    def flush(self) -> None:
+        """Hand over what was written, if somebody reads."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._leave()
+
+    def _leave(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+        if not self.gone:
+            self.gone = True
+            signal.raise_signal(signal.SIGINT)
+
+
+# What a shell says of a command that its reader has left (128 + SIGPIPE).
+LEFT_BY_READER = 141
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line: 0 done, 1 failed, 2 wrong input; never a traceback."""
-    sys.exit(_run(arguments))
+    before = sys.stdout, sys.stderr
+    sys.stdout = out = Told(sys.stdout)
+    sys.stderr = err = Told(sys.stderr, out)
+    try:
+        code = _run(arguments)
+        out.flush()
+        err.flush()
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        sys.stdout, sys.stderr = before
+    sys.exit(LEFT_BY_READER if out.gone or err.gone else code)
 
 
 def _run(arguments: list[str] | None) -> int:

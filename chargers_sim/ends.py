@@ -84,3 +84,11 @@ class OperatorEnd(End):
         """Let the server send a CALL to the station; gives the outcome."""
         path = f"/api/v1/stations/{quote(identity, safe='')}/call"
         return await self.ask("POST", path, {"action": action, "payload": payload})
+
+    async def places(self, identity: str) -> list[dict[str, str]] | None:
+        """Tell location and EVSE of each of a station's EVSEs; None if they are not known yet."""
+        answer = await self.ask("GET", f"/api/v1/stations/{quote(identity, safe='')}/discovered")
+        bound = [evse["bound_to"] for evse in answer.get("evses", ()) if evse.get("bound_to")]
+        if not bound and answer.get("unknown"):
+            return None
+        return [{"location": b["location"], "evse": b["evse_uid"]} for b in bound]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chargers_sim.clock import iso
-from chargers_sim.ends import EmspEnd, End, OperatorEnd
+from chargers_sim.ends import EmspEnd, End, EndFailed, OperatorEnd
 from chargers_sim.errors import BadInput, SimError
 from chargers_sim.live import Station
 from chargers_sim.scenario import Scenario, ScenarioStep, fill, mismatch
@@ -85,6 +85,10 @@ class Runner:
             "identity": station.identity,
             **(variables or {}),
         }
+        self._places: dict[str, set[str]] = {
+            name: {str(self._variables[name])} if name in self._variables else set()
+            for name in ("location", "evse")
+        }
 
     async def run(self) -> Verdict:
         """Connect, do the steps, stop at the first that fails."""
@@ -94,6 +98,7 @@ class Runner:
             if self._emsp is not None:
                 await self._emsp.remember()
             async with self._station:
+                await self._find_places()
                 for step in self._scenario.steps:
                     if step.only and self._station.version not in step.only:
                         continue
@@ -325,6 +330,24 @@ class Runner:
 
         return await self._until(look, within)
 
+    async def _find_places(self) -> None:
+        """Ask the operator where the station stands, so that its charges are known from others'."""
+        if self._emsp is None or self._operator is None or all(self._places.values()):
+            return
+        limit = time.monotonic() + self._patience
+        while time.monotonic() < limit:
+            try:
+                places = await self._operator.places(self._station.identity)
+            except EndFailed:
+                # Another central system, or one that knows no places.
+                return
+            if places is not None:
+                for name, found in self._places.items():
+                    if not found:
+                        found.update(place[name] for place in places)
+                return
+            await asyncio.sleep(0.1)
+
     def _ours(self, held: Any) -> bool:
         """Leave out what other stations did meanwhile, where location or EVSE are known."""
         if not isinstance(held, dict):
@@ -336,7 +359,7 @@ class Runner:
             "evse": held.get("evse_uid", nested.get("evse_uid", evses[0].get("uid"))),
         }
         return all(
-            self._variables.get(name) in {None, there}
+            not self._places[name] or there in self._places[name]
             for name, there in found.items()
             if there is not None
         )
@@ -403,7 +426,9 @@ class Runner:
             raise Unmet("no transaction is running")
         if self._emsp is not None and "evse" in self._variables:
             sessions = await self._emsp.holds("sessions")
-            live = [s for s in sessions if s.get("status") in {"ACTIVE", "PENDING"}]
+            live = [
+                s for s in sessions if s.get("status") in {"ACTIVE", "PENDING"} and self._ours(s)
+            ]
             if not live:
                 raise Unmet("the double holds no running session")
             fields = {"session_id": live[-1]["id"]}
