@@ -30,6 +30,10 @@ Place = tuple[datetime, int]
 _TABLE = rows.MESSAGES.c
 # As the index has it, so that the databases see that they can use it.
 _BLOCK: ColumnElement[int] = _TABLE.id.bitwise_rshift(literal_column(str(BLOCK_BITS)))
+# Each by itself: asked for both at once, SQLite goes through the whole table.
+_ENDS = select(
+    select(func.min(_TABLE.id)).scalar_subquery(), select(func.max(_TABLE.id)).scalar_subquery()
+)
 _FIRST_FROM = select(_TABLE.at).where(_TABLE.id >= bindparam("id")).order_by(_TABLE.id).limit(1)
 
 
@@ -76,7 +80,7 @@ async def newest_first(reads: Reads, sought: Sought, limit: int | None) -> Async
 
 def _bounds(connection: Connection, sought: Sought) -> tuple[int, int]:
     """Return the oldest and the newest block to look at; where there is none, (0, -1)."""
-    oldest, newest = connection.execute(select(func.min(_TABLE.id), func.max(_TABLE.id))).one()
+    oldest, newest = connection.execute(_ENDS).one()
     if oldest is None:
         return 0, -1
     low, high = oldest, newest

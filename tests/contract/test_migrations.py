@@ -74,13 +74,19 @@ async def test_looking_for_a_stations_frames_reads_nothing_but_the_index(sqlite_
 
     engine = create_engine(f"sqlite:///{Address.of(sqlite_url).path}")
     event.listen(engine, "before_cursor_execute", explain)
+    sought = frame_log.Sought("CP1", since=datetime(2026, 1, 1, tzinfo=UTC))
     with engine.connect() as connection:
-        frame_log._places(connection, frame_log.Sought("CP1"), range(3))
+        frame_log._places(connection, sought, range(3))
+        found, plans[:] = list(plans), []
+        frame_log._bounds(connection, sought)
     engine.dispose()
 
-    assert plans == [
-        "SEARCH messages USING COVERING INDEX ix_messages_block (<expr>=? AND station=?)"
+    assert found == [
+        "SEARCH messages USING COVERING INDEX ix_messages_block (<expr>=? AND station=? AND at>?)"
     ]
+    # The first and the last row of the table, not all that are between.
+    assert plans.count("SEARCH messages") == 2
+    assert not [step for step in plans if step.startswith("SCAN messages")]
 
 
 async def test_an_empty_database_migrates_itself(empty_url):
