@@ -5,8 +5,9 @@ computes with is typed; the rest is carried along as checked values in `details`
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeVar
 
 from cpo.domain.site_checks import LOCATION, OPERATOR_STATUSES
 from cpo.errors import Invalid, NotFound
@@ -27,7 +28,10 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connector:
-    """A socket or cable of an EVSE. Volt (line to neutral for AC_3_PHASE), ampere, watt."""
+    """A socket or cable of an EVSE. Volt (line to neutral for AC_3_PHASE), ampere, watt.
+
+    `changed_at` is since when it is as it is, where that is known.
+    """
 
     id: str
     standard: str
@@ -38,6 +42,7 @@ class Connector:
     max_electric_power: int | None = None
     tariff_ids: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    changed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,7 @@ class Evse:
     capabilities: tuple[str, ...] = ()
     connectors: tuple[Connector, ...]
     details: Mapping[str, Any] = field(default_factory=dict)
+    changed_at: datetime | None = None
 
     def connector(self, id: str) -> Connector:
         """Return the connector of that id, in which case does not count.
@@ -180,6 +186,27 @@ def location_document(location: Location) -> dict[str, Any]:
         "evses": [_evse_document(evse) for evse in location.evses],
     }
     return _without_empty(document)
+
+
+def dated(location: Location, before: Location | None, at: datetime) -> Location:
+    """Note at each EVSE and connector since when its data are what they are (LOC-14)."""
+    known = {} if before is None else {evse.uid: evse for evse in before.evses}
+    evses = []
+    for evse in location.evses:
+        was = known.get(evse.uid)
+        sockets = {} if was is None else {connector.id: connector for connector in was.connectors}
+        connectors = tuple(_since(c, sockets.get(c.id), at) for c in evse.connectors)
+        evses.append(_since(replace(evse, connectors=connectors), was, at))
+    return replace(location, evses=tuple(evses))
+
+
+Part = TypeVar("Part", Connector, Evse)
+
+
+def _since(part: Part, before: Part | None, at: datetime) -> Part:
+    if before is not None and replace(part, changed_at=before.changed_at) == before:
+        return before
+    return replace(part, changed_at=at)
 
 
 _TYPED = (

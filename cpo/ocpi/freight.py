@@ -246,14 +246,16 @@ class Freight:
             return NOTHING
         unit = self.unit(Kind.EVSE, object_id)
         state = self._sites.statuses.get((location_id, uid))
+        evse = next((evse for evse in location.evses if evse.uid == uid), None)
+        stamp = None if evse is None else self._sites.evse_stamp(location_id, evse)
         whole = put_whole(
             patch=dialect.quirks.evse_patch,
             confirmed=confirmed(unit),
             failed=failed,
             final=False,
-            vanished=state is None or state.last_updated is None,
+            vanished=state is None or stamp is None,
         )
-        if whole or state is None or state.last_updated is None:
+        if whole or state is None or stamp is None:
             return self._location(partner, dialect, location_id)
         # Nothing of a location that is held back may reach the partner by its parts either.
         if self._shelf.site(location_id, partner) is None:
@@ -262,11 +264,11 @@ class Freight:
         return Parcel(
             method="PATCH",
             url=self._url(partner, base, *party, location_id, uid),
-            body=dialect.codec.evse_status(state.status, state.last_updated, dialect.quirks),
+            body=dialect.codec.evse_status(state.status, stamp, dialect.quirks),
             us=party,
             full=False,
             unit=unit,
-            last_updated=state.last_updated,
+            last_updated=stamp,
         )
 
     async def _session(

@@ -115,16 +115,22 @@ class Shelf:
             partner is not None and not self._publishing.sees(partner, location)
         ):
             return None
+        sites = self._sites
         statuses: dict[str, str] = {}
-        stamps: dict[str, datetime] = {}
+        evses: dict[str, datetime] = {}
+        connectors: dict[tuple[str, str], datetime] = {}
         for evse in location.evses:
-            state = self._sites.statuses.get((location.id, evse.uid))
+            state = sites.statuses.get((location.id, evse.uid))
             if state is not None:
                 statuses[evse.uid] = state.status
-                if state.last_updated is not None:
-                    stamps[evse.uid] = state.last_updated
-        stamp = self._sites.stamps[location.id]
-        return Site(location, statuses, Stamps(location=stamp, evses=stamps))
+            stamp = sites.evse_stamp(location.id, evse)
+            if stamp is not None:
+                evses[evse.uid] = stamp
+            for connector in evse.connectors:
+                if connector.changed_at is not None:
+                    connectors[evse.uid, connector.id] = connector.changed_at
+        stamps = Stamps(location=sites.stamps[location.id], evses=evses, connectors=connectors)
+        return Site(location, statuses, stamps)
 
     # --- texts ------------------------------------------------------------------------------
 

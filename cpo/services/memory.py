@@ -146,16 +146,25 @@ class Sites:
 
     def drop(self, location_id: str) -> None:
         """Forget a location."""
-        if self.locations.pop(location_id, None) is None:
+        known = self.locations.pop(location_id, None)
+        if known is None:
             return
         self._strange.clear()
         self.stamps.pop(location_id, None)
-        for station, evses in list(self._by_station.items()):
-            left = [entry for entry in evses if entry[0].id != location_id]
+        for station in known.stations:
+            left = [entry for entry in self.evses_of(station) if entry[0].id != location_id]
             if left:
                 self._by_station[station] = left
             else:
-                del self._by_station[station]
+                self._by_station.pop(station, None)
+
+    def evse_stamp(self, location_id: str, evse: Evse) -> datetime | None:
+        """Return when an EVSE's status or data last changed; None where neither is known."""
+        state = self.statuses.get((location_id, evse.uid))
+        reported = state.last_updated if state is not None else None
+        if reported is None or evse.changed_at is None:
+            return reported or evse.changed_at
+        return max(reported, evse.changed_at)
 
     def evses_of(self, station: str) -> list[tuple[Location, Evse]]:
         """Return the EVSEs that are bound to a station."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from cpo.domain.location import Evse, Location, parse_location
+from cpo.domain.location import Evse, Location, dated, parse_location
 from cpo.domain.station import EvseStatus
 from cpo.domain.tariff import Tariff, parse_tariff
 from cpo.domain.values import replace
@@ -13,6 +13,8 @@ from cpo.errors import Conflict, Invalid, NotFound
 from cpo.services.memory import WITHDRAWN, Memory
 from cpo.services.ports import Audit, EvseState, StationDocument, Store, Work
 from cpo.services.publishing import Publishing
+
+MILLISECOND = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class SiteBook:
         for evse in location.evses:
             state = sites.statuses.get((location_id, evse.uid))
             statuses[evse.uid] = state.status if state else EvseStatus.UNKNOWN
-            stamps[evse.uid] = (state.last_updated if state else None) or stamp
+            stamps[evse.uid] = sites.evse_stamp(location_id, evse) or stamp
         return LocationView(location, statuses, stamp, stamps)
 
     def locations(self) -> list[Location]:
@@ -87,6 +89,7 @@ class SiteBook:
                 if evse.uid not in kept
             )
             location = replace(location, evses=location.evses + gone)
+        location = dated(location, known, self._next_instant(location_id))
         work = Work()
         work.put(location)
         self._write_statuses(work, location)
@@ -107,6 +110,7 @@ class SiteBook:
                 replace(evse, binding=None, operator_status="REMOVED") for evse in location.evses
             ),
         )
+        removed = dated(removed, location, self._next_instant(location_id))
         work = Work()
         work.put(removed)
         self._write_statuses(work, removed)
@@ -114,6 +118,13 @@ class SiteBook:
         work.put(Audit(self._now(), actor, "location.delete", location_id))
         work.then(lambda stamp: self._memory.sites.put(removed, stamp))
         await self._store.commit(work)
+
+    def _next_instant(self, location_id: str) -> datetime:
+        """Return the time, later than all instants of a location, and not after its next one."""
+        now = self._now()
+        now = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        last = self._memory.sites.stamps.get(location_id)
+        return now if last is None else max(now, last + MILLISECOND)
 
     def _write_statuses(self, work: Work, location: Location) -> None:
         """Publish each EVSE anew whose status or data changed (LOC-14)."""

@@ -6,7 +6,10 @@ import ocpi_charges
 import pytest
 from partner_world import TOKEN, registered
 
+from cpo.domain.location import location_document
+from cpo.domain.station import Station
 from cpo.ocpi.envelope import next_link
+from cpo.services.memory import StationState
 from cpo.services.ports import Work
 
 VERSIONS = ["2.1.1", "2.2.1", "2.3.0"]
@@ -142,16 +145,64 @@ async def test_LOC_21_what_is_not_there_is_404(world, ask, path):
     assert (await ask("GET", f"2.2.1/locations/{path}")).said == (404, 2003)
 
 
-async def test_LOC_14_a_status_moves_the_evse_and_its_location(world, ask):
-    await world.location(evses=2)
-    before = (await ask("GET", "2.2.1/locations/L-1")).data
-    await world.status("L-1", "L-1-E1", "CHARGING")
-    after = (await ask("GET", "2.2.1/locations/L-1")).data
+def stamps_of(location):
+    """The stamps of a location, of its EVSEs, and of each one's connectors."""
+    return (
+        location["last_updated"],
+        [evse["last_updated"] for evse in location["evses"]],
+        [[c["last_updated"] for c in evse["connectors"]] for evse in location["evses"]],
+    )
 
+
+async def change_connector(world, evse=0):
+    """Enter other data of one connector, and nothing else."""
+    body = location_document(world.memory.sites.locations["L-1"])
+    body["evses"][evse]["connectors"][0]["max_amperage"] += 1
+    await world.sites.put_location("L-1", body, actor="test")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_LOC_14_a_status_moves_the_evse_and_its_location_and_no_connector(
+    world, ask, version
+):
+    await world.location(evses=2)
+    before = (await ask("GET", f"{version}/locations/L-1")).data
+    await world.status("L-1", "L-1-E1", "CHARGING")
+    after = (await ask("GET", f"{version}/locations/L-1")).data
+
+    assert after["evses"][0]["status"] == "CHARGING"
     assert after["last_updated"] > before["last_updated"]
     assert after["evses"][0]["last_updated"] == after["last_updated"]
-    assert after["evses"][1]["last_updated"] == before["evses"][1]["last_updated"]
+    assert stamps_of(after)[1][1] == stamps_of(before)[1][1]
+    assert stamps_of(after)[2] == stamps_of(before)[2]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_LOC_14_other_data_move_the_connector_its_evse_and_its_location(world, ask, version):
+    await world.location(evses=2)
+    await world.status("L-1", "L-1-E1", "CHARGING")
+    whole, evses, connectors = stamps_of((await ask("GET", f"{version}/locations/L-1")).data)
+    await change_connector(world)
+    moved, new_evses, new_connectors = stamps_of(
+        (await ask("GET", f"{version}/locations/L-1")).data
+    )
+
+    assert moved >= new_evses[0] >= new_connectors[0][0] > whole
+    assert (new_evses[1], new_connectors[1]) == (evses[1], connectors[1])
+
+
+async def test_LOC_14_other_data_move_the_evse_also_where_another_node_has_the_station(world, ask):
+    """That node writes the EVSE's status, when it changes; here it does not."""
+    await world.location()
+    await world.status("L-1", "L-1-E1", "CHARGING")
+    before = (await ask("GET", "2.2.1/locations/L-1")).data
+    world.memory.shared = True
+    world.memory.stations["CP-L-1"] = StationState(Station(identity="CP-L-1"))
+    await change_connector(world)
+    after = (await ask("GET", "2.2.1/locations/L-1")).data
+
     assert after["evses"][0]["status"] == "CHARGING"
+    assert after["evses"][0]["last_updated"] > before["evses"][0]["last_updated"]
 
 
 async def test_LOC_10_a_withdrawn_location_stays_as_removed(world, ask):
