@@ -107,7 +107,7 @@ class Registration:
         """
         try:
             token_a = check_token(token_a, "token_a")
-            url = self._client.guard.check(partner.versions_url, "versions_url")
+            url = self._entered_url(partner.versions_url)
         except Invalid as error:
             raise PartnerUnreachable("settings", str(error)) from None
         found = await self._discover(partner, token_a, url, version=None)
@@ -356,6 +356,17 @@ class Registration:
                 lines.clear()
             line = lines[us, them] = self._line(partner, us, them)
         return line
+
+    def _entered_url(self, url: object) -> str:
+        """Check a URL that the operator entered, who may learn of the setting that permits more."""
+        guard = self._client.guard
+        try:
+            return guard.check(url, "versions_url")
+        except Invalid as error:
+            # Raises the same again for what no setting permits.
+            replace(guard, allow_private=True).check(url, "versions_url")
+            hint = "ocpi.allow_private_urls = true permits http and private addresses"
+            raise Invalid(error.field, f"{error.problem} ({hint})") from None
 
     def _kept(self, partner: Partner) -> Spoken:
         kept = self._spoken.get(partner.id)

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from partner_world import TOKEN, registered
+from partner_world import TOKEN, partner_world, registered
 from waiting import until
 
 from chargers_sim.emsp import Emsp
@@ -202,6 +202,32 @@ async def test_connect_says_at_which_step_it_failed_and_keeps_nothing(world):
 
     assert caught.value.step == "versions"
     assert list(world.partners.all()) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://emsp.example/versions", "must be https"),
+        ("https://10.0.0.7/versions", "points at an address that is not public"),
+    ],
+)
+async def test_S18_connect_names_the_setting_for_tests_and_private_networks(tmp_path, url, said):
+    async with partner_world(f"sqlite:///{tmp_path}/cpo.db", allow_private_urls=False) as world:
+        with pytest.raises(PartnerUnreachable) as caught:
+            await world.partners.connect("near", url, "token-a")
+
+    assert caught.value.step == "settings"
+    assert f"versions_url: {said}" in str(caught.value)
+    assert "ocpi.allow_private_urls" in str(caught.value)
+
+
+async def test_S18_no_setting_is_named_where_none_would_help(tmp_path):
+    async with partner_world(f"sqlite:///{tmp_path}/cpo.db", allow_private_urls=False) as world:
+        with pytest.raises(PartnerUnreachable) as caught:
+            await world.partners.connect("cloud", "http://169.254.169.254/versions", "token-a")
+
+    assert "points at an address that is not public" in str(caught.value)
+    assert "allow_private_urls" not in str(caught.value)
 
 
 async def test_connect_refuses_a_token_that_the_partner_does_not_know(world):
