@@ -1,4 +1,4 @@
-"""Pages of a long list of CDRs: the first and the last, by Link and by computed offset.
+"""Pages of a long list of CDRs: the first and the last, by Link and by computed offset, the total.
 
 Fills a database with CDRs (once, kept between runs when --keep names a folder), then reads pages
 through the store as the OCPI side does, alternating the kinds of access; medians.
@@ -87,6 +87,10 @@ async def measure(store: SqlStore, *, count: int, limit: int, rounds: int) -> No
         "date_from in the middle, offset": {"date_from": half, "offset": count // 3},
         "a partner's first page": {"partner_id": "p0"},
         "a partner's last page by offset": {"partner_id": "p0", "offset": count // 2 - limit},
+        # Behind the end there is nothing to read but the total itself.
+        "the total alone": {"offset": 2 * count},
+        "the total alone, from the middle on": {"offset": 2 * count, "date_from": half},
+        "the total alone, a partner's": {"offset": 2 * count, "partner_id": "p0"},
     }
     wall: dict[str, list[float]] = {name: [] for name in queries}
     cpu: dict[str, list[float]] = {name: [] for name in queries}
@@ -96,7 +100,7 @@ async def measure(store: SqlStore, *, count: int, limit: int, rounds: int) -> No
             found = await page(**query)
             wall[name].append((time.perf_counter() - began) * 1e3)
             cpu[name].append((time.process_time() - cpu_began) * 1e3)
-            assert found.count == limit
+            assert found.count == (0 if "total" in name else limit)
     base = statistics.median(wall["first page"])
     print(f"{'page of ' + str(limit):36}{'ms':>8}{'CPU ms':>8}{'x first':>8}")
     for name, taken in wall.items():

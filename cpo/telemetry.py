@@ -367,7 +367,7 @@ class Metrics(Collector):
         )
         self.outbox_dead = Counter(
             "cpo_outbox_dead_total",
-            "Objects parked because a partner refuses them",
+            "Objects parked because a partner refuses them, or withheld because a field is wrong",
             ["partner", "kind"],
         )
         self.publish_delay = Histogram(

@@ -533,7 +533,7 @@ class SqlStore:
         self,
         kind: str,
         form: str,
-        render: Callable[[Any], str],
+        render: Callable[[Any], str | None],
         *,
         limit: int,
         cursor: str | None = None,
@@ -547,7 +547,8 @@ class SqlStore:
         """Return a page of sessions or cdrs as text; what has none yet is rendered, and kept.
 
         `form` names what texts of one object differ by; `render` makes an object's text, which
-        is empty for one that cannot be shown. `listed` says whose list it is: what does not stand
+        is empty for one that cannot be shown, and None for one that must be looked at again each
+        time. `listed` says whose list it is: what does not stand
         in it is neither on a page nor in the total.
         """
         query = Query(
@@ -561,8 +562,9 @@ class SqlStore:
         ops, rendered = [], {}
         for id_, at, value in page.missing:
             text = render(value)
-            rendered[id_] = text.encode()
-            ops.append(text_row(kind, form, id_, at, text))
+            if text is not None:
+                rendered[id_] = text.encode()
+                ops.append(text_row(kind, form, id_, at, text))
         if ops:
             # Nobody needs to wait: a text that is not kept is rendered again.
             self._writer.submit(Unit(ops)).add_done_callback(_ignored)

@@ -30,6 +30,7 @@ from cpo.ocpi.registration import Registration
 from cpo.ocpi.results import Results
 from cpo.ocpi.server import Server
 from cpo.ocpi.shelf import Shelf
+from cpo.ocpi.withheld import Withheld
 from cpo.services.commands import Commands as CommandBook
 from cpo.services.hub_clients import HubClients
 from cpo.services.memory import Memory
@@ -94,7 +95,9 @@ class PartnerSide:
         self.authorizer = RealTime(
             self.client, self.registration, timeout=ocpi.authorize_timeout, patience=patience
         )
-        self.shelf = Shelf(memory, publishing)
+        self.withheld = Withheld(metrics, now)
+        partners.withheld = self.withheld.marks
+        self.shelf = Shelf(memory, publishing, self.withheld)
         self.hubs = HubClients(store)
         self.freight = Freight(memory, store, self.shelf, self.registration, self.hubs)
         self.push = Push(

@@ -321,13 +321,13 @@ class Freight:
         cdr = await self._store.cdr(cdr_id)
         if cdr is None or cdr.hold:
             return NOTHING
-        if base is None:
-            return HeldBack("the partner has no endpoint for CDRs: it has to fetch them")
         if cdr.credit and not dialect.credit_cdrs:
             return HeldBack("credit: this version has no credit CDRs, settle it outside OCPI")
         rendered = self._shelf.cdr(dialect, cdr)
         if rendered.held_back is not None:
             return HeldBack(rendered.held_back)
+        if base is None:
+            return HeldBack("the partner has no endpoint for CDRs: it has to fetch them")
         them = _behind(partner, cdr.token)
         if them is not None and not self._hubs.reachable(partner.id, them):
             return NotNow(f"{them[0]}/{them[1]} is not connected to the hub")

@@ -16,7 +16,9 @@ from cpo.domain.station import EvseStatus
 from cpo.domain.tariff import Tariff
 from cpo.domain.values import Value, replace
 from cpo.ocpi.dialect import Dialect, Rendered, Stamps
+from cpo.ocpi.withheld import Withheld
 from cpo.services.memory import Memory
+from cpo.services.ports import Kind
 from cpo.services.publishing import Publishing
 
 Visible = Callable[[str], bool]
@@ -52,7 +54,14 @@ class Shown(Value, frozen=True):
 class Shelf:
     """Renders what partners see of us, and keeps the newest text of each object and form."""
 
-    def __init__(self, memory: Memory, publishing: Publishing, size: int = DEFAULT_SIZE) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        publishing: Publishing,
+        withheld: Withheld,
+        size: int = DEFAULT_SIZE,
+    ) -> None:
+        self.withheld = withheld
         self._sites = memory.sites
         self._publishing = publishing
         self._size = size
@@ -141,8 +150,11 @@ class Shelf:
     def locations(
         self, dialect: Dialect, ids: Sequence[str], partner: Partner
     ) -> list[Rendered | None]:
-        """Render locations whole; None for those that the partner may not see."""
+        """Render locations that a partner asks for; None for those that it may not see."""
         found = self._locations(dialect, ids, partner)
+        for id_, shown in zip(ids, found, strict=True):
+            if shown is not None:
+                self.withheld.look(partner.id, Kind.LOCATION, id_, shown.rendered)
         return [None if shown is None else shown.rendered for shown in found]
 
     def _locations(
@@ -247,27 +259,33 @@ class Shelf:
         words = (__version__, *dialect.form)
         return "|".join(str(word) for word in words)
 
-    @staticmethod
-    def shown_session(dialect: Dialect) -> Callable[[Session], str]:
-        """Return what writes a session for a list; "" where there is nothing to show."""
+    def shown_session(self, dialect: Dialect, partner: Partner) -> Callable[[Session], str | None]:
+        """Return what writes a session for a list.
 
-        def render(session: Session) -> str:
+        "" where there is nothing to show, None where it must not be shown as it is.
+        """
+
+        def render(session: Session) -> str | None:
             if session.status not in dialect.session_statuses:
                 return ""
             rendered = dialect.codec.session(session, dialect.quirks)
-            return "" if rendered.problems else rendered.text.decode()
+            self.withheld.look(partner.id, Kind.SESSION, session.id, rendered)
+            return None if rendered.problems else rendered.text.decode()
 
         return render
 
-    @staticmethod
-    def shown_cdr(dialect: Dialect) -> Callable[[Cdr], str]:
-        """Return what writes a CDR for a list; "" where there is nothing to show."""
+    def shown_cdr(self, dialect: Dialect, partner: Partner) -> Callable[[Cdr], str | None]:
+        """Return what writes a CDR for a list.
 
-        def render(cdr: Cdr) -> str:
+        "" where there is nothing to show, None where it must not be shown as it is.
+        """
+
+        def render(cdr: Cdr) -> str | None:
             if cdr.hold or (cdr.credit and not dialect.credit_cdrs):
                 return ""
             rendered = dialect.codec.cdr(cdr, dialect.quirks)
-            return "" if rendered.problems else rendered.text.decode()
+            self.withheld.look(partner.id, Kind.CDR, cdr.id, rendered)
+            return None if rendered.problems else rendered.text.decode()
 
         return render
 

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -135,6 +135,7 @@ class Partners:
         self.lanes: Lanes | None = None
         self.audience: Audience | None = None
         self.inspector: Inspector | None = None
+        self.withheld: Callable[[str], list[DirtyMark]] = lambda _: []
 
     async def load(self) -> None:
         """Read all partners, once, at start."""
@@ -437,7 +438,10 @@ class Partners:
     def backlog(self, partner_id: str) -> list[DirtyMark]:
         """Return what a partner has not confirmed yet, oldest first."""
         self.known(partner_id)
-        return [] if self.lanes is None else self.lanes.backlog(partner_id)
+        marks = [] if self.lanes is None else self.lanes.backlog(partner_id)
+        pushed = {(mark.kind, mark.object_id) for mark in marks}
+        # What it did not get when it asked, unless that is to be pushed as well.
+        return marks + [m for m in self.withheld(partner_id) if (m.kind, m.object_id) not in pushed]
 
     def sending(self, partner_id: str) -> dict[str, Any]:
         """Return how sending to a partner goes."""

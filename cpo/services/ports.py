@@ -424,7 +424,7 @@ class Store(Protocol):
         self,
         kind: str,
         form: str,
-        render: Callable[[Any], str],
+        render: Callable[[Any], str | None],
         *,
         limit: int,
         cursor: str | None = None,
@@ -438,7 +438,8 @@ class Store(Protocol):
         """Return a page of sessions or cdrs as text; what has none yet is rendered, and kept.
 
         `form` names what texts of one object differ by; `render` makes an object's text, which
-        is empty for one that cannot be shown. `listed` says whose list it is: what does not stand
+        is empty for one that cannot be shown, and None for one that must be looked at again each
+        time. `listed` says whose list it is: what does not stand
         in it is neither on a page nor in the total.
         """
         ...

@@ -25,7 +25,7 @@ class Cdrs:
         page = await self._store.page_texts(
             "cdrs",
             self._shelf.form(call.dialect),
-            self._shelf.shown_cdr(call.dialect),
+            self._shelf.shown_cdr(call.dialect, call.partner),
             limit=paging.limit,
             cursor=paging.cursor,
             offset=paging.offset,

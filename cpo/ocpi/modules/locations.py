@@ -8,6 +8,7 @@ from cpo.ocpi.exchange import Call, Reply, Route
 from cpo.ocpi.modules.paging import page_of, page_reply
 from cpo.ocpi.shelf import Shelf, Site
 from cpo.services.memory import Memory
+from cpo.services.ports import Kind
 
 
 class Locations:
@@ -43,7 +44,10 @@ class Locations:
         site = self._shelf.site(call.segments[0], call.partner)
         if site is None:
             raise NotFound("location", call.segments[0])
-        return _sendable(self._render(call, site))
+        rendered = self._render(call, site)
+        if len(call.segments) == 1:
+            self._shelf.withheld.look(call.partner.id, Kind.LOCATION, site.location.id, rendered)
+        return _sendable(rendered)
 
     def _render(self, call: Call, site: Site) -> Rendered:
         codec, quirks, location = call.dialect.codec, call.dialect.quirks, site.location

@@ -61,7 +61,7 @@ class Sessions:
         page = await self._store.page_texts(
             "sessions",
             self._shelf.form(call.dialect),
-            self._shelf.shown_session(call.dialect),
+            self._shelf.shown_session(call.dialect, call.partner),
             limit=paging.limit,
             cursor=paging.cursor,
             offset=paging.offset,

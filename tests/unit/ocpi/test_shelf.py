@@ -10,8 +10,10 @@ from cpo.domain.station import StatusRules
 from cpo.domain.values import replace
 from cpo.ocpi.assembly import DIALECTS
 from cpo.ocpi.shelf import Shelf
+from cpo.ocpi.withheld import Withheld
 from cpo.services.memory import Memory
 from cpo.services.publishing import Publishing
+from cpo.telemetry import Metrics
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 DIALECT = DIALECTS["2.2.1"]
@@ -43,7 +45,8 @@ def memory():
 
 @pytest.fixture
 def shelf(memory):
-    return Shelf(memory, Publishing(memory, Nobody(), StatusRules()))
+    withheld = Withheld(Metrics(), lambda: AT)
+    return Shelf(memory, Publishing(memory, Nobody(), StatusRules()), withheld)
 
 
 def test_D20_a_location_is_rendered_once_for_all_who_see_the_same(shelf):
