@@ -133,6 +133,11 @@ class Command:
     asked_by: tuple[str, str] | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def refused_at_once(self) -> bool:
+        """Whether its station was offline when it came: who asked was told so at once."""
+        return self.outcome is Outcome.OFFLINE and self.finished_at == self.created_at
+
 
 def reservation_number(reservation_id: str | int) -> int:
     """Return the number under which a charger knows a reservation, the same for the same id."""

@@ -30,7 +30,8 @@ LAST_WORDS = 3.0
 
 RESULTS = {
     Outcome.SCHEDULED: "ACCEPTED",
-    Outcome.OFFLINE: "FAILED",
+    # The connection broke meanwhile: the station may have heard it.
+    Outcome.OFFLINE: "TIMEOUT",
 }
 
 Party = tuple[str, str]
@@ -70,8 +71,8 @@ class Results:
             await listener(command)
         if command.response_url is None or command.partner_id is None:
             return
-        # OFFLINE was the immediate answer: there is no second one (CMD-2).
-        if command.reported_at is not None or command.outcome is Outcome.OFFLINE:
+        # That it is offline was the immediate answer: there is no second one (CMD-2).
+        if command.reported_at is not None or command.refused_at_once:
             return
         task = asyncio.create_task(self._report(command, command.response_url))
         self._tasks.add(task)
@@ -193,7 +194,9 @@ class Results:
             return special(command)
         outcome = command.outcome or Outcome.FAILED
         codec = self._dialects[command.version or "2.2.1"].codec
-        return codec.command_result(RESULTS.get(outcome, outcome), command.detail)
+        # How a station calls itself is not the partner's business (S4).
+        detail = command.detail and command.detail.replace(command.station, "…")
+        return codec.command_result(RESULTS.get(outcome, outcome), detail)
 
 
 def may_be_tried_again(answer: Answer) -> bool:

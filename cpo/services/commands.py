@@ -145,8 +145,8 @@ class Commands:
         work = Work()
         if link is None:
             command = replace(
-                command, state=CommandState.DONE, outcome=Outcome.OFFLINE, finished_at=self._now(),
-                detail="the station is offline",
+                command, state=CommandState.DONE, outcome=Outcome.OFFLINE,
+                finished_at=command.created_at, detail="the station is offline",
             )  # fmt: skip
         work.put(command)
         work.put(

@@ -177,6 +177,27 @@ async def test_a_server_killed_while_a_result_is_under_way_does_not_post_it_agai
         assert [h.path for h in results(raw)] == [f"/result/{site.station}", "/result/after"]
 
 
+@pytest.mark.parametrize("ocpp", ["1.6", "2.0.1"])
+async def test_a_charger_that_goes_while_it_is_asked_is_told_as_well(cpo, raw, ocpp):
+    """CMD-2, CMD-7: one result, also when nothing comes back; S4: without the charger's name."""
+    site = await new_site(cpo, ocpp=ocpp)
+    async with site.charger() as charger:
+        await charger.boot()
+        charger.mute = True
+        first = await started(raw, site)
+        await until(lambda: [name for name, _ in charger.got if "Start" in name])
+    heard = await raw.until(lambda: results(raw), "the result")
+    again = await started(raw, site)
+    offline = await started(raw, site, response_url=f"{raw.url}/result/offline")
+
+    assert (first.data["result"], again.data["result"]) == ("ACCEPTED", "ACCEPTED")
+    assert offline.data["result"] == "REJECTED"
+    assert [h.body["result"] for h in heard] == ["TIMEOUT"]
+    told = [first.raw, again.raw, offline.raw, *(h.raw for h in raw.heard)]
+    assert [text for text in told if f'"{site.station}'.encode() in text] == []
+    assert [text for text in told if f"'{site.station}'".encode() in text] == []
+
+
 async def test_only_announced_commands_are_carried_out_where_the_contract_says_so(cpo):
     """CMD-17: at once, and without the station's hearing of it."""
     async with met(cpo, "2.2.1", policy={"commands_by_capability": True}) as one:

@@ -108,6 +108,14 @@ async def test_CMD_6_an_offline_station_is_rejected_at_once_and_nothing_follows(
     assert done.results == []
 
 
+async def test_S4_an_evse_whose_station_is_not_known_says_nothing_of_it(yard, asking):
+    del yard.memory.stations["CP-L-1"]
+    told = await asking("POST", "2.2.1/commands/START_SESSION", START)
+
+    assert told.data["result"] == "REJECTED"
+    assert "CP-L-1" not in str(told.body)
+
+
 async def test_CMD_10_without_an_evse_a_free_one_is_chosen(yard):
     done = await order(yard, evse_uid=None)
 

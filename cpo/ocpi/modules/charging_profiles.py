@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import structlog
 
-from cpo.domain.command import Command, CommandKind, CommandState, Outcome
+from cpo.domain.command import Command, CommandKind, Outcome
 from cpo.domain.session import Session, SessionStatus
 from cpo.errors import Conflict, CpoError, Invalid, NotFound
 from cpo.ocpi import exact_json
@@ -171,7 +171,7 @@ class ChargingProfiles:
             )
         except (NotFound, Conflict):
             return self._reply(call, "REJECTED")
-        if command.state is CommandState.DONE and command.outcome is Outcome.OFFLINE:
+        if command.refused_at_once:
             return self._reply(call, "REJECTED")
         return self._reply(call, "ACCEPTED")
 

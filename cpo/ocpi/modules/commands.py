@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 
-from cpo.domain.command import Command, CommandKind, CommandState, Outcome
+from cpo.domain.command import Command, CommandKind, Outcome
 from cpo.domain.location import Evse
 from cpo.domain.session import SessionStatus
 from cpo.domain.station import EvseStatus
@@ -135,9 +135,11 @@ class Commands:
             )
         except (NotFound, Conflict) as error:
             await self._not_reserved(call, wanted, request)
-            unknown = isinstance(error, NotFound) and error.kind == "session"
-            raise NotDone("UNKNOWN_SESSION" if unknown else "REJECTED", str(error)) from None
-        if command.outcome is Outcome.OFFLINE:
+            kind = error.kind if isinstance(error, NotFound) else None
+            # How a station calls itself is not the partner's business (S4).
+            message = "the EVSE has no station" if kind == "station" else str(error)
+            raise NotDone("UNKNOWN_SESSION" if kind == "session" else "REJECTED", message) from None
+        if command.refused_at_once:
             await self._not_reserved(call, wanted, request)
         _repeat(command)
 
@@ -368,7 +370,7 @@ def _keys(call: Call, request: CommandRequest, timeout: float) -> tuple[str, str
 
 def _repeat(command: Command) -> None:
     """Answer for a command; one that could not even be sent is REJECTED at once (CMD-6)."""
-    if command.state is CommandState.DONE and command.outcome is Outcome.OFFLINE:
+    if command.refused_at_once:
         raise NotDone("REJECTED", "the station is offline")
 
 
