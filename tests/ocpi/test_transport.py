@@ -8,6 +8,7 @@ import io
 
 import pytest
 from partner_world import TOKEN, partner_world, registered
+from waiting import LONG
 
 
 async def test_TRANS_5_a_missing_or_unknown_token_is_401_with_the_envelope(world):
@@ -202,6 +203,48 @@ async def test_what_is_not_http_gets_an_envelope(world):
 
     assert answer.startswith(b"HTTP/1.")
     assert b'"status_code":2000' in answer
+
+
+INNER = b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+async def sent_raw(world, head, body):
+    """Send a PUT with these headers and this body, and return all that comes back."""
+    host, port = world.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    line = b"PUT /ocpi/2.2.1/tokens/NL/MSP/X HTTP/1.1\r\nHost: x\r\n"
+    writer.write(line + head % len(body) + b"\r\n\r\n" + body)
+    async with asyncio.timeout(LONG):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\nContent-Length: %d",
+        b"Content-Length: %d\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: %d",
+        b"Transfer-Encoding: chunked, identity\r\nX: %d",
+        b"Transfer-Encoding : chunked\r\nX: %d",
+        b"Content-Length: +%d",
+        b"Content-Length: 0x%x",
+    ],
+    ids=["two", "both", "both the other way", "chunked not last", "a blank", "a sign", "hex"],
+)
+async def test_S21_no_second_request_hides_in_the_body_of_another(world, head):
+    """Two readings of one length: the connection ends instead of going on with the rest."""
+    answer = await sent_raw(world, head, b"0\r\n\r\n" + INNER)
+
+    assert answer.count(b"HTTP/1.") == 1
+    assert b" 400 " in answer.partition(b"\r\n")[0]
+
+
+async def test_S21_two_requests_in_a_row_are_two(world):
+    answer = await sent_raw(world, b"Content-Length: 0\r\nX: %d", INNER)
+
+    assert answer.count(b"HTTP/1.1 401") == 2
 
 
 async def test_V_1_versions_and_details_name_absolute_urls(world, ask):
