@@ -237,7 +237,10 @@ class Registration:
                     token_a_expires_at=None,
                     token_in_hashes=(fingerprint(token),),
                     token_in_rotated_at=None,
-                )
+                ),
+                audit="partner.registered",
+                actor=f"partner {partner.name}",
+                detail=_who(registered),
             )
         log.info(
             "partner.registered", partner=partner_id, version=dialect.version, started_by="them"
@@ -267,7 +270,10 @@ class Registration:
             switched = partner.version != dialect.version
             token, registered = await self._take(partner, dialect, body)
             renewed = await self._partners.save(
-                issued(registered, token, at=self._now(), shown=shown)
+                issued(registered, token, at=self._now(), shown=shown),
+                audit="partner.renewed",
+                actor=f"partner {partner.name}",
+                detail=_who(registered),
             )
         finally:
             lock.release()
@@ -465,6 +471,12 @@ class Registration:
             encoded_token=encoded,
             redirected=redirected or answer.redirected,
         )
+
+
+def _who(partner: Partner) -> str:
+    """Say for the audit whom a partner stands for now (S28)."""
+    parties = ", ".join(f"{r.role} {r.country_code}-{r.party_id}" for r in partner.roles[:20])
+    return f"{partner.version}: {parties}"
 
 
 def receiver(partner: Partner) -> tuple[str, str] | None:

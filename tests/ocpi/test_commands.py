@@ -224,6 +224,29 @@ async def test_S16_a_hub_starts_nothing_for_a_party_that_is_connected_itself(yar
     assert len(yard.link.asked) == 1
 
 
+async def test_S24_one_start_at_a_time_goes_to_an_evse(yard, asking):
+    """A thousand of them fill no station's queue; the next driver may as soon as it is settled."""
+    yard.link.gate = asyncio.Event()
+
+    async def start(number, **changes):
+        body = START | {"response_url": f"http://127.0.0.1:1/{number}"} | changes
+        told = await asking("POST", "2.2.1/commands/START_SESSION", body)
+        return told.data["result"]
+
+    first = await start(1)
+    await until(lambda: yard.link.asked)
+    others = [await start(number) for number in range(2, 12)]
+    without = {k: v for k, v in START.items() if k != "evse_uid"}
+    told = await asking("POST", "2.2.1/commands/START_SESSION", without)
+    yard.link.gate.set()
+    await until(lambda: not yard.side.commands._starting)
+    later = await start(99)
+    await until(lambda: len(yard.link.asked) == 2)
+
+    assert (first, later) == ("ACCEPTED", "ACCEPTED")
+    assert {*others, told.data["result"]} == {"REJECTED"}
+
+
 async def test_CMD_13_an_unknown_session_cannot_be_stopped(asking):
     body = {"response_url": START["response_url"], "session_id": "none"}
     told = await asking("POST", "2.2.1/commands/STOP_SESSION", body)

@@ -290,3 +290,23 @@ async def test_partners_come_back_after_a_restart(world):
 async def _settled(world, partner_id):
     await asyncio.sleep(0.02)
     await until(lambda: not world.partners.backlog(partner_id))
+
+
+async def test_S28_what_a_partner_does_to_its_connection_is_in_the_audit(world):
+    """Who it says it is stands there, too: a hub would be seen to have become one."""
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"]) as emsp:
+        invited = await world.partners.invite("double")
+        await emsp.register(world.side.versions_url, invited.token_a)
+        emsp.parties.append(("NL", "EMP"))
+        await emsp.registration.rotate(emsp.peer)
+        await emsp.registration.unregister(emsp.peer)
+    page = await world.store.page("audit", limit=50)
+    rows = sorted(
+        (row for row, _ in page.items if row.subject == invited.partner.id), key=lambda r: r.at
+    )
+
+    assert [(row.actor, row.action, row.detail) for row in rows[1:]] == [
+        ("partner double", "partner.registered", "2.2.1: EMSP DE-EMP"),
+        ("partner double", "partner.renewed", "2.2.1: EMSP DE-EMP, EMSP NL-EMP"),
+        ("partner double", "partner.left", ""),
+    ]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 from cpo.domain.command import Command, CommandKind, Outcome
 from cpo.domain.location import Evse
@@ -63,6 +64,8 @@ class Commands:
         self._reservations = reservations
         self._timeout = timeout
         self._book: CommandBook | None = None
+        # Until when the station of an EVSE may still answer a start, by the EVSE's uid.
+        self._starting: dict[str, datetime] = {}
         self.routes: Mapping[tuple[str, int], Route] = {("POST", 1): self.post}
         results.before.append(self._settle)
 
@@ -110,6 +113,7 @@ class Commands:
                 _repeat(known)
                 return
         wanted = await self._wanted(call, request)
+        self._one_start(call, wanted)
         try:
             command = await self._book.request(
                 Request(
@@ -134,14 +138,29 @@ class Commands:
                 )
             )
         except (NotFound, Conflict) as error:
+            self._starting.pop(wanted.evse_uid or "", None)
             await self._not_reserved(call, wanted, request)
             kind = error.kind if isinstance(error, NotFound) else None
             # How a station calls itself is not the partner's business (S4).
             message = "the EVSE has no station" if kind == "station" else str(error)
             raise NotDone("UNKNOWN_SESSION" if kind == "session" else "REJECTED", message) from None
         if command.refused_at_once:
+            self._starting.pop(wanted.evse_uid or "", None)
             await self._not_reserved(call, wanted, request)
         _repeat(command)
+
+    def _one_start(self, call: Call, wanted: Request) -> None:
+        """Let one start at a time go to an EVSE (S24): nobody fills a station's queue."""
+        if wanted.kind is not CommandKind.START_SESSION or wanted.evse_uid is None:
+            return
+        if self._is_started(wanted.evse_uid, call.now):
+            raise NotDone("REJECTED", "the EVSE is being started already")
+        patience = timedelta(seconds=self._timeout * STATION_SHARE)
+        self._starting[wanted.evse_uid] = call.now + patience
+
+    def _is_started(self, evse_uid: str, now: datetime) -> bool:
+        until = self._starting.get(evse_uid)
+        return until is not None and now < until
 
     async def _not_reserved(self, call: Call, wanted: Request, request: CommandRequest) -> None:
         """Take back what was held for a reservation that no station was asked for."""
@@ -173,7 +192,7 @@ class Commands:
     def _start(self, call: Call, request: CommandRequest) -> Request:
         token = _own_token(call, request)
         site, evse = self._evse(call, request, need=False)
-        evse = evse or self._free(site)
+        evse = evse or self._free(site, call.now)
         _announced(call, evse, "REMOTE_START_STOP_CAPABLE")
         if (
             "START_SESSION_CONNECTOR_REQUIRED" in evse.capabilities
@@ -215,7 +234,7 @@ class Commands:
         held = self._reservations.find(partner_id, reservation_id)
         if evse is None and held is not None and held.location_id == site.location.id:
             evse = next((e for e in site.location.evses if e.uid == held.evse_uid), None)
-        evse = evse or self._free(site)
+        evse = evse or self._free(site, call.now)
         _announced(call, evse, "RESERVABLE")
         expires_at = request.expiry_date
         if expires_at is None or expires_at <= call.now:
@@ -298,7 +317,7 @@ class Commands:
             raise NotDone("REJECTED", "the EVSE is not in service")
         return site, evse
 
-    def _free(self, site: Site) -> Evse:
+    def _free(self, site: Site, now: datetime) -> Evse:
         """Choose an EVSE that is free and can be reached (CMD-10)."""
         for evse in site.location.evses:
             station = self._memory.stations.get(evse.binding.station) if evse.binding else None
@@ -306,13 +325,16 @@ class Commands:
                 station is not None
                 and station.online
                 and site.statuses.get(evse.uid) == EvseStatus.AVAILABLE
+                and not self._is_started(evse.uid, now)
             ):
                 return evse
         raise NotDone("REJECTED", "no EVSE is available")
 
     async def _settle(self, command: Command) -> None:
-        """Keep the books of reservations when a command about one ended."""
-        if command.kind is CommandKind.RESERVE and command.partner_id is not None:
+        """Keep the books of starts and of reservations when a command about one ended."""
+        if command.kind is CommandKind.START_SESSION:
+            self._starting.pop(command.evse_uid or "", None)
+        elif command.kind is CommandKind.RESERVE and command.partner_id is not None:
             held = self._reservations.find(command.partner_id, command.reservation_id or "")
             if held is not None and command.outcome is not Outcome.ACCEPTED:
                 await self._reservations.refused(held)
