@@ -1,9 +1,11 @@
 """Many stations in one process: seeded behaviour, ramp, blackout, a summary with percentiles."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import random
+import signal
 import ssl
 import sys
 import time
@@ -17,6 +19,9 @@ from chargers_sim.errors import BadInput, SimError
 from chargers_sim.line import SUBPROTOCOLS
 from chargers_sim.live import Station
 from chargers_sim.template import OutletPlan, Template
+
+# What a shell says of a command that Ctrl-C ended (128 + SIGINT).
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,21 +220,28 @@ def spare_collector() -> None:
 
 
 async def drive(plan: Plan) -> int:
-    """Run a fleet for its time, show progress, print the summary; 0 if all were online."""
+    """Run a fleet for its time, show progress, print the summary; 0 if all were online.
+
+    Ctrl-C ends it early, with the summary of what was until then.
+    """
     fleet = Fleet(plan)
     spare_collector()
-    until = asyncio.Event()
+    until, left = asyncio.Event(), asyncio.Event()
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(ending, left.set)
     began, cpu = time.monotonic(), time.process_time()
 
     async def conduct() -> None:
         ends = began + plan.seconds
         dark_at = None if plan.blackout is None else began + plan.blackout
-        while (now := time.monotonic()) < ends:
+        while (now := time.monotonic()) < ends and not left.is_set():
             if dark_at is not None and now >= dark_at:
                 dark_at = None
                 await fleet.blackout(plan.dark)
             _progress(fleet, now - began)
-            await asyncio.sleep(min(1.0, max(0.01, ends - now)))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(1.0, max(0.01, ends - now))):
+                    await left.wait()
         until.set()
 
     async with asyncio.TaskGroup() as tasks:
@@ -241,6 +253,8 @@ async def drive(plan: Plan) -> int:
     if sys.stderr.isatty():
         sys.stderr.write("\n")
     _print(summary, as_json=plan.as_json)
+    if left.is_set():
+        return INTERRUPTED
     return 0 if summary["online"] == plan.stations else 1
 
 

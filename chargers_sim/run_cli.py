@@ -301,10 +301,13 @@ async def _by_hand(station: Station, ended: asyncio.Event, tag: str) -> None:
 async def _read_keys(station: Station, ended: asyncio.Event, tag: str) -> None:
     click.echo(HELP, err=True)
     while not ended.is_set():
-        line = (await asyncio.to_thread(sys.stdin.readline)).strip()
-        if line in {"", "q", "quit"}:
-            if line:
-                ended.set()
+        typed = await asyncio.to_thread(sys.stdin.readline)
+        line = typed.strip()
+        if not typed or line in {"q", "quit"}:
+            # Ctrl-D ends it too: nothing will be typed any more.
+            ended.set()
+            continue
+        if not line:
             continue
         try:
             if line == "s":

@@ -5,7 +5,7 @@ from collections import deque
 from typing import Any, ClassVar
 
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Key
 from textual.timer import Timer
@@ -45,6 +45,8 @@ class Screen(App[None]):
         ("n", "connector", "next"),
         ("h", "help", "help"),
         ("q", "quit", "quit"),
+        # The logs can be scrolled, but letters typed there are keys: one Tab is enough to be safe.
+        Binding("tab", "type", "type a step", priority=True),
     ]
 
     def __init__(self, station: Station, *, tag: str) -> None:
@@ -200,6 +202,10 @@ class Screen(App[None]):
         """List the steps that can be typed."""
         for name, step in sorted(STEPS.items()):
             self._say(f"{name}: {step.does}")
+
+    def action_type(self) -> None:
+        """Go to the line of steps."""
+        self.query_one(Input).focus()
 
     def action_plug(self) -> None:
         """Plug in one of the cars that come along."""

@@ -41,6 +41,24 @@ async def test_a_line_of_steps_is_done_and_a_wrong_one_explained(system, settle)
     assert station.model.door_open
 
 
+async def test_tab_goes_to_the_line_of_steps_and_escape_back_to_the_keys(system, settle) -> None:
+    """Letters of a step that is typed are no keys: `call` must not cut the line."""
+    station = Station(system.url, "CP1", clock=Clock(speed=100))
+    screen = Screen(station, tag="TAG1")
+    async with screen.run_test(size=(140, 40)) as pilot:
+        await settle(lambda: station.is_online)
+        await pilot.press("tab", *"call")
+        field = screen.query_one(Input)
+        assert field.value == "call"
+        field.value = "call action=Heartbeat"
+        await pilot.press("enter", "escape")
+        await settle(lambda: system.of("Heartbeat"))
+        await pilot.press("p")
+        await settle(lambda: station.model.outlet(1).plugged)
+
+    assert system.connections == 1
+
+
 async def test_the_screen_tells_what_happens_in_full_lines(system, settle) -> None:
     """Nothing is clipped at 120 columns: events, the chosen connector, all keys, frames by name."""
     station = Station(system.url, "CP1", connectors=2, clock=Clock(speed=100))
