@@ -7,7 +7,7 @@ import contextlib
 import aiohttp
 import pytest
 import pytest_asyncio
-from several import NatsServer
+from several import NatsServer, Pair, ready
 from torture import torture
 from waiting import LONG, until
 from websockets.exceptions import ConnectionClosed
@@ -23,40 +23,6 @@ pytestmark = [
     pytest.mark.postgres,
     pytest.mark.nats,
 ]
-
-
-class Pair:
-    """Two nodes; the first one that is started leads."""
-
-    def __init__(self, folder, database, bus):
-        environment = {
-            "CPO_DATABASE__URL": database,
-            "CPO_BUS__URL": bus.url,
-            "CPO_BUS__NODE_TIMEOUT": "30",
-            "CPO_SERVER__SECRET_KEY": "the-secret-that-all-nodes-share-0123456789",
-        }
-        self.nodes = []
-        for name in ("a", "b"):
-            (folder / name).mkdir()
-            self.nodes.append(CpoProcess(folder / name, environment=environment))
-
-    async def start(self):
-        await asyncio.gather(*(node.start() for node in self.nodes))
-
-    async def stop(self):
-        for node in self.nodes:
-            await node.__aexit__()
-
-    async def roles(self):
-        """The node that leads, and the other one."""
-
-        async def found():
-            one, two = [await ready(node) for node in self.nodes]
-            return one["leading"] != two["leading"] and one["leader"] == two["leader"]
-
-        await until(found)
-        leading = [(await ready(node))["leading"] for node in self.nodes]
-        return self.nodes if leading[0] else self.nodes[::-1]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -88,12 +54,6 @@ async def emsp(nodes):
     await joined(other, made)
     yield made
     await made.stop()
-
-
-async def ready(node):
-    url = f"{node.urls['operator']}/health/ready"
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
-        return await answer.json()
 
 
 def at(node, site):
@@ -167,6 +127,32 @@ async def test_a_charge_on_one_node_commanded_at_the_other(nodes, emsp, ocpp, ho
 async def _done(node, command):
     shown = await node.api("GET", f"/commands/{command}")
     return shown["outcome"] is not None and shown
+
+
+@pytest.mark.parametrize("ocpp", ["1.6", "2.0.1"])
+async def test_cm22_a_node_that_dies_with_a_command_ends_it_once_for_all(nodes, emsp, ocpp):
+    """P6, CM-22: heard but never answered; the caller is told, and nobody sends it again."""
+    lead, other = await nodes.roles()
+    site = await new_site(lead, ocpp=ocpp)
+    async with at(other, site) as charger:
+        await charger.boot()
+        await online(lead, site)
+        charger.mute = True
+        command = await lead.api("POST", f"/stations/{site.station}/reset", {"type": "OnIdle"})
+        await charger.wait_for("Reset")
+        await other.kill()
+        done = await until(lambda: _done(lead, command["id"]))
+    assert done["outcome"] in {"TIMEOUT", "OFFLINE", "FAILED"}, done
+    async with at(lead, site) as charger:
+        await charger.boot()
+        await online(lead, site)
+        path, clear = f"/stations/{site.station}/call", {"action": "ClearCache", "payload": {}}
+        await lead.api("POST", path, clear)
+        assert charger.count("Reset") == 0
+    await other.start()
+    await nodes.roles()
+    again = await lead.api("GET", f"/commands/{command['id']}")
+    assert again["outcome"] == done["outcome"]
 
 
 async def test_a_station_moves_in_the_middle_of_a_charge(nodes, emsp):

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import aiohttp
+from cpo_process import CpoProcess
 from running import Cpo, free_port
-from waiting import LONG
+from waiting import LONG, until
 
 
 class NatsServer:
@@ -124,3 +126,45 @@ class Nodes:
 
     equip = Cpo.equip
     partner = Cpo.partner
+
+
+class Pair:
+    """Two nodes; the first one that is started leads. `more` are variables of their environment."""
+
+    def __init__(self, folder, database, bus, **more):
+        environment = {
+            "CPO_DATABASE__URL": database,
+            "CPO_BUS__URL": bus.url,
+            "CPO_BUS__NODE_TIMEOUT": "30",
+            "CPO_SERVER__SECRET_KEY": "the-secret-that-all-nodes-share-0123456789",
+            **more,
+        }
+        self.nodes = []
+        for name in ("a", "b"):
+            (folder / name).mkdir()
+            self.nodes.append(CpoProcess(folder / name, environment=environment))
+
+    async def start(self):
+        await asyncio.gather(*(node.start() for node in self.nodes))
+
+    async def stop(self):
+        for node in self.nodes:
+            await node.__aexit__()
+
+    async def roles(self):
+        """The node that leads, and the other one."""
+
+        async def found():
+            one, two = [await ready(node) for node in self.nodes]
+            return one["leading"] != two["leading"] and one["leader"] == two["leader"]
+
+        await until(found)
+        leading = [(await ready(node))["leading"] for node in self.nodes]
+        return self.nodes if leading[0] else self.nodes[::-1]
+
+
+async def ready(node):
+    """Return what a node's health says."""
+    url = f"{node.urls['operator']}/health/ready"
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return await answer.json()
