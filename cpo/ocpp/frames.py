@@ -127,7 +127,7 @@ _decode = msgspec.json.Decoder(float_hook=_read_number).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 # What can still be told of a frame that is not to be parsed: its type and id.
-_HEAD = re.compile(r'\s*\[\s*(-?\d{1,18})\s*,(?:\s*("(?:[^"\\]|\\.){1,400}")\s*,)?')
+_HEAD = re.compile(r'\s*\[\s*(-?\d{1,4000})\s*,(?:\s*("(?:[^"\\]|\\.){1,400}")\s*,)?')
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 

@@ -173,11 +173,12 @@ def test_rp15_rp28_a_call_whose_id_is_poison_is_answered(rules: FrameRules, id_:
 
 
 def test_rp06_rp07_a_poisoned_frame_of_an_unknown_type_is_one_of_an_unknown_type() -> None:
-    for poison in ("1e999", '"\\u0000"', "[" * 40 + "]" * 40):
-        poisoned = f'[29,"1","Heartbeat",{{"a":{poison}}}]'
-        assert error_of(poisoned, V201) == ("1", "MessageTypeNotSupported")
-        for rules in (V16, V21):
-            assert error_of(poisoned, rules) is None
+    for poison in ("1e999", '"\\u0000"', '"\\ud800"', "[" * 40 + "]" * 40):
+        for kind in ("29", "-1", "2" + "9" * 30, "2" * 3000):
+            poisoned = f'[{kind},"1","Heartbeat",{{"a":{poison}}}]'
+            assert error_of(poisoned, V201) == ("1", "MessageTypeNotSupported")
+            for rules in (V16, V21):
+                assert error_of(poisoned, rules) is None
 
 
 def test_rp05_a_poisoned_text_that_is_no_message_is_one_that_cannot_be_read() -> None:
