@@ -81,6 +81,9 @@ class Audience:
     def everything(self, partner):
         return ()
 
+    def contract(self, before, after):
+        return ()
+
 
 @dataclass
 class Link:
