@@ -90,6 +90,9 @@ class SiteBook:
             )
             location = replace(location, evses=location.evses + gone)
         location = dated(location, known, self._next_instant(location_id))
+        if location == known:
+            # A nightly import of what is known already is no change: nobody fetches it again.
+            return self.view(location_id)
         work = Work()
         work.put(location)
         self._write_statuses(work, location)
@@ -202,22 +205,26 @@ class SiteBook:
         filled.setdefault("last_updated", self._now().isoformat().replace("+00:00", "Z"))
         tariff = parse_tariff(filled)
         self._check_party(tariff)
+        sites = self._memory.sites
+        known = sites.tariffs.get(tariff.id)
+        if known is not None and replace(tariff, last_updated=known.last_updated) == known:
+            return known
         work = Work()
         work.put(tariff)
         self._publishing.tariff(work, tariff.id)
         work.put(Audit(self._now(), actor, "tariff.put", tariff.id))
-        sites = self._memory.sites
         if tariff.id in sites.withdrawn:
             work.delete(_withdrawn(tariff, self._now()))
 
         def remember(stamp: datetime) -> None:
             sites.withdrawn.pop(tariff.id, None)
-            sites.tariffs[tariff.id] = tariff
+            # The operator's own last_updated is of another clock, and may stay the same.
+            sites.tariffs[tariff.id] = replace(tariff, last_updated=stamp)
             sites.tariff_stamps[tariff.id] = stamp
 
         work.then(remember)
         await self._store.commit(work)
-        return tariff
+        return sites.tariffs[tariff.id]
 
     async def remove_tariff(self, tariff_id: str, *, actor: str) -> None:
         """Remove a tariff that no connector refers to (TAR-2)."""

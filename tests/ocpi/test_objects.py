@@ -1,5 +1,6 @@
 """Locations, tariffs, sessions, CDRs and tokens as partners read and write them."""
 
+import copy
 from datetime import UTC, datetime, timedelta
 
 import ocpi_charges
@@ -203,6 +204,38 @@ async def test_LOC_14_other_data_move_the_evse_also_where_another_node_has_the_s
 
     assert after["evses"][0]["status"] == "CHARGING"
     assert after["evses"][0]["last_updated"] > before["evses"][0]["last_updated"]
+
+
+async def test_LOC_14_what_is_entered_again_as_it_is_is_no_change(world, ask):
+    """A nightly import must not make every partner fetch everything anew."""
+    await world.tariff("T-1")
+    await world.location(tariff="T-1", evses=2)
+    before = [(await ask("GET", f"2.2.1/{module}")).data for module in ("tariffs", "locations")]
+    await world.tariff("T-1")
+    await world.location(tariff="T-1", evses=2)
+    after = [(await ask("GET", f"2.2.1/{module}")).data for module in ("tariffs", "locations")]
+
+    assert after == before
+
+
+async def test_I7_a_tariff_is_as_new_as_its_last_change_whatever_its_operator_wrote(world, ask):
+    body = {
+        "currency": "EUR",
+        "last_updated": "2026-01-01T00:00:00Z",
+        "elements": [{"price_components": [{"type": "FLAT", "price": 1, "step_size": 1}]}],
+    }
+    told = []
+    for price in (1, 2):
+        body["elements"][0]["price_components"][0]["price"] = price
+        await world.sites.put_tariff("T-1", copy.deepcopy(body), actor="test")
+        [shown] = (await ask("GET", "2.2.1/tariffs")).data
+        told.append(shown["last_updated"])
+    since = (await ask("GET", f"2.2.1/tariffs?date_from={told[1]}")).data
+    await world.memory.load(world.store)
+    [loaded] = (await ask("GET", "2.2.1/tariffs")).data
+
+    assert "2026-01-01" not in told[0]
+    assert told[0] < told[1] == since[0]["last_updated"] == loaded["last_updated"]
 
 
 async def test_LOC_10_a_withdrawn_location_stays_as_removed(world, ask):
