@@ -20,7 +20,8 @@ BOOKS = {
     "invariants": "Invariants that hold after every crash",
 }
 ID = re.compile(r"\b([A-Z]{1,6}\d{0,2})-(\d+)(?:\s*(?:to|\u2013|\.\.)\s*\1?-?(\d+))?\b")
-SHORT = re.compile(r"\b([SIQ])(\d{1,2})(?:\s*(?:to|-|\u2013)\s*\1(\d{1,2}))?\b")
+# Not with a zero before it: S01 is a use case of OCPP 2.1, and no threat.
+SHORT = re.compile(r"\b([SIQ])([1-9]\d?)(?:\s*(?:to|-|\u2013)\s*\1([1-9]\d?))?\b")
 
 
 def requirements() -> list[tuple[str, str, str]]:

@@ -162,19 +162,23 @@ async def test_a_charger_that_does_not_answer_is_a_timeout(impatient, version):
     assert [result["result"] for result in order.results] == ["TIMEOUT"]
 
 
-async def test_a_connector_is_unlocked_only_for_partners_that_may(cpo, emsp):
-    """CMD-16: off by default per partner."""
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_connector_is_unlocked_for_partners_whose_contract_does_not_forbid_it(cpo, version):
+    """CMD-16: it is for help desks, which the contract decides (decision 0009)."""
     site = await new_site(cpo)
-    async with site.charger() as charger:
+    place = {"location_id": site.location, "evse_uid": site.evse, "connector_id": "1"}
+    async with double(version) as emsp, site.charger() as charger:
         charger.answers["UnlockConnector"] = lambda _payload: {"status": "Unlocked"}
+        partner = await joined(cpo, emsp)
         await charger.boot()
-        order = await emsp.command(
-            "UNLOCK_CONNECTOR", location_id=site.location, evse_uid=site.evse, connector_id="1",
-            wait=LONG,
-        )  # fmt: skip
+        unlocked = await emsp.command("UNLOCK_CONNECTOR", wait=LONG, **place)
+        await cpo.api("PATCH", f"/partners/{partner}", {"policy": {"unlock": False}})
+        refused = await emsp.command("UNLOCK_CONNECTOR", wait=LONG, **place)
+        await cpo.api("DELETE", f"/partners/{partner}")
 
-    assert order.outcome in {"ACCEPTED", "NOT_SUPPORTED", "REJECTED"}
-    assert charger.count("UnlockConnector") == (1 if order.outcome == "ACCEPTED" else 0)
+    assert unlocked.outcome == "ACCEPTED"
+    assert refused.response["result"] == "NOT_SUPPORTED"
+    assert charger.count("UnlockConnector") == 1
 
 
 async def test_a_reservation_is_made_and_cancelled_by_the_emsp(cpo, emsp):

@@ -378,6 +378,48 @@ async def test_a_partner_that_missed_our_answer_may_renew_again_with_its_old_tok
     assert heard[0].headers["Authorization"] == raw.authorization("raw-token-3")
 
 
+async def test_a_renewal_reads_the_endpoints_anew_though_the_version_stays(cpo, raw):
+    """CRED-2: what moved meanwhile is found, and the next object goes there."""
+    plain = raw.modules
+    raw.modules = lambda: [e | {"url": e["url"].replace("/locations", "/moved")} for e in plain()]
+
+    assert (await raw.ask("PUT", raw.at("credentials"), raw.credentials())).code == 1000
+
+    site = await new_site(cpo)
+    await raw.until(
+        lambda: [h for h in raw.of("moved", "PUT") if h.segments[-1] == site.location], "the site"
+    )
+    assert put(raw, "locations", site.location)() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        ((404, envelope(None, 2000)), "Invalid"),
+        ((404, b""), "Invalid"),
+        ((200, envelope(None, 2004)), "Invalid"),
+        ((500, b"broken"), "Accepted"),
+    ],
+    ids=["404", "404 without a word", "2004", "no answer"],
+)
+async def test_what_its_emsp_no_longer_knows_is_refused_and_silence_is_not_that(
+    cpo, raw, answer, word
+):
+    """TOK-22: either means unknown; TOK-20: an ALLOWED_OFFLINE token may charge without answer."""
+
+    async def answering(heard):
+        return (*answer, {}) if heard.path.endswith("/authorize") else None
+
+    raw.answering = answering
+    card = f"04GONE{raw.version[2]}{raw.version[4]}"
+    await raw.put_token(card, whitelist="ALLOWED_OFFLINE")
+    site = await new_site(cpo)
+    async with site.charger() as charger:
+        await charger.boot()
+
+        assert await charger.ask(card) == word
+
+
 async def test_renewals_that_cross_end_well(cpo, one):
     """CRED-8: ours and the partner's at the same time; nobody waits for the other for ever."""
     ours = asyncio.Event()

@@ -36,7 +36,7 @@ AT = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
         (Invalid("evse_uid", "is missing"), (200, 2001)),
         (NotFound("location", "L1"), (404, 2003)),
         (NotFound("token", "T1"), (404, 2004)),
-        (NotFound("session", "S1"), (404, 2000)),
+        (NotFound("session", "SESSION-1"), (404, 2000)),
         (Conflict("open"), (200, 2000)),
         (StationOffline("CP1"), (200, 3000)),
         (StoreUnavailable("full"), (503, 3000)),
