@@ -126,7 +126,7 @@ class Station:
         # The chains of cars, by eMAID; a car that has none here has one that nobody vouches for.
         self.contracts: dict[str, Contract] = {}
         self.profiles: Profiles = Profiles(self.model.transactions)
-        self.model.limit_w = self.profiles.limit_w
+        self.model.supply.limit_w = self.profiles.limit_w
         self.faults = faults or Faults(seed=f"{seed} {identity}")
         self.journal = journal if isinstance(journal, Journal) else Journal(journal)
         self.events_log = Events(on_event)

@@ -34,7 +34,7 @@ def save(station: "Station", path: Path) -> None:
         "tokens": station.tokens.dump(),
         "certificates": station.certificates.dump(),
         "profiles": station.profiles.dump(),
-        "reservations": [asdict(r) for r in station.model.reservations],
+        "reservations": [asdict(r) for r in station.model.body.reserved],
         "outlets": {
             str(o.number): {
                 "register_mj": o.meter.register_mj,
@@ -66,7 +66,7 @@ def load(station: "Station", path: Path) -> bool:
         station.tokens.load(kept["tokens"])
         station.certificates.load(kept.get("certificates", {}))
         station.profiles.load(kept.get("profiles", []))
-        station.model.reservations = [Reservation(**r) for r in kept.get("reservations", [])]
+        station.model.body.reserved = [Reservation(**r) for r in kept.get("reservations", [])]
         transactions: dict[str, Transaction] = {}
         for number, saved in kept["outlets"].items():
             outlet = station.model.outlet(int(number))

@@ -205,7 +205,7 @@ async def test_any_connector_is_reserved(system, settle, ocpp) -> None:
 
         assert answer.status == "Accepted"
         assert (one, last) == ("Available", "Reserved")
-        assert not made.model.reservations
+        assert not made.model.body.reserved
     if ocpp == "1.6":
         assert system.of("StartTransaction")[-1]["reservationId"] == 7
     else:
