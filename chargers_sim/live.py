@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from chargers_sim.adapters import Adapter, make_adapter
+from chargers_sim.admission import Admission
 from chargers_sim.car import Battery, Car, Draw, Plan, Segment
 from chargers_sim.certificates import CertificateStore
 from chargers_sim.clock import Clock, VirtualClock, iso
@@ -57,7 +58,8 @@ from chargers_sim.state import save as save_state
 from chargers_sim.station import Model
 from chargers_sim.tasks import end_all
 from chargers_sim.template import Template, with_outlets
-from chargers_sim.tokens import TokenStore, Verdict
+from chargers_sim.timer import Timer
+from chargers_sim.tokens import TokenStore
 from chargers_sim.v2_network import chosen
 
 
@@ -135,6 +137,8 @@ class Station:
         self.link = Link(self, LinkSettings(**link))
         self.certificates: CertificateStore = CertificateStore(identity)
         self.maintenance = Maintenance(self)
+        self.admission = Admission(self)
+        self.timer = Timer(self)
         self.adapter: Adapter = make_adapter(ocpp, self)
         self.boot_reason = "PowerUp"
         self.resume_after_power_loss = False
@@ -142,10 +146,6 @@ class Station:
         self._connect_timeout = connect_timeout
         self._state = state
         self.ca = ca
-        self._closing = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_due: int | None = None
-        self._started = False
         self._at_close: list[Callable[[], Awaitable[None]]] = []
         self._owned: set[asyncio.Task[Any]] = set()
         self._fatal: BaseException | None = None
@@ -174,8 +174,7 @@ class Station:
             self.model.regain_power(self.now, resume=self.resume_after_power_loss)
             self._queue(self.model.drain())
         self._own(self.link.live(), fatal=True)
-        self._started = True
-        self._arm()
+        self.timer.start()
 
     async def open(self) -> None:
         """Connect, boot and wait until the server has accepted the station."""
@@ -202,9 +201,7 @@ class Station:
 
     async def close(self) -> None:
         """Leave: close the line, end all tasks, settle the journal."""
-        self._closing = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self.timer.stop()
         await self.link.close()
         owned = [task for task in self._owned if task is not asyncio.current_task()]
         await end_all(owned)
@@ -265,10 +262,10 @@ class Station:
         if draw is None and car is not None:
             draw = Battery(car)
         self.model.plug(connector, self.now, draw)
-        await self._settled()
+        await self.settled()
         if self.template.contract and self.version != "1.6" and self.is_online:
             # The car speaks first; if its contract is not accepted, a card may follow.
-            await self._present_contract(self.template.contract, connector)
+            await self.admission.present(self.template.contract, connector)
 
     async def plug_and_charge(
         self, emaid: str, connector: int = 1, *, contract: Contract | None = None
@@ -277,65 +274,19 @@ class Station:
         if contract is not None:
             self.contracts[emaid] = contract
         self.model.plug(connector, self.now, None)
-        await self._settled()
-        return await self._present_contract(emaid, connector)
-
-    async def _present_contract(self, emaid: str, connector: int) -> str:
-        token = Token(emaid, "eMAID")
-        verdict = await self.check(token)
-        self.emit("authorized", id_tag=emaid, status=verdict.status, connector=connector)
-        if verdict.accepted:
-            self.model.authorize(connector, token, self.now, group=verdict.group)
-            await self._settled()
-        return verdict.status
+        await self.settled()
+        return await self.admission.present(emaid, connector)
 
     async def unplug(self, connector: int = 1) -> None:
         """Take the plug out; a running transaction ends with it."""
         self.model.unplug(connector, self.now)
-        await self._settled()
+        await self.settled()
 
     async def swipe(
         self, token: str, connector: int | None = None, *, kind: str = "ISO14443"
     ) -> str:
         """Hold a token to the reader: starts, or stops what it started. Returns the status."""
-        card = Token(token, kind)
-        outlet = self._outlet_for(connector)
-        running = outlet.transaction if outlet.charging else None
-        starter = None if running is None else running.token
-        if starter is not None and starter.value.casefold() == token.casefold():
-            await self.stop(outlet.number, token=token)
-            return "Accepted"
-        verdict = await self.check(card)
-        self.emit("authorized", id_tag=token, status=verdict.status, connector=outlet.number)
-        if not verdict.accepted:
-            return verdict.status
-        master = self.tokens.master_group
-        if running is not None and master is not None and verdict.group == master:
-            await self.stop(outlet.number, reason="MasterPass", token=token)
-            return "Accepted"
-        if running is not None and running.token is not None:
-            if verdict.group is not None and verdict.group == running.group:
-                await self.stop(outlet.number, token=token)
-                return "Accepted"
-            raise NotPossible(f"connector {outlet.number} charges for another token")
-        self.model.authorize(outlet.number, card, self.now, group=verdict.group)
-        await self._settled()
-        return verdict.status
-
-    async def check(self, token: Token) -> Verdict:
-        """Authorize a token as the station is configured to: list, server, cache."""
-        if self.tokens.pre_authorize:
-            known = self.tokens.known(token.value, self.now)
-            if known is not None and known.accepted:
-                return known
-        if not self.link.online:
-            return self.tokens.offline(token.value, self.now)
-        try:
-            verdict = await self.adapter.authorize(token)
-        except (StationOffline, NotAnswered):
-            return self.tokens.offline(token.value, self.now)
-        self.tokens.learn(token.value, verdict, self.now)
-        return verdict
+        return await self.admission.swipe(token, self._outlet_for(connector), kind)
 
     async def charge(
         self,
@@ -360,7 +311,7 @@ class Station:
             raise NotPossible(f"no transaction is running on connector {outlet.number}")
         self.model.give(outlet.number, Plan(segments), began, then_stop=stop)
         self.dispatch()
-        await self._pass_until(began + round((float(seconds) + float(idle_seconds)) * 1000))
+        await self.timer.pass_until(began + round((float(seconds) + float(idle_seconds)) * 1000))
 
     async def idle(self, seconds: float, connector: int | None = None) -> None:
         """Let the car suspend for a while."""
@@ -369,11 +320,11 @@ class Station:
         plan = Plan([Segment(seconds=Decimal(str(seconds)), state="SuspendedEV")])
         self.model.give(outlet.number, plan, began)
         self.dispatch()
-        await self._pass_until(began + round(seconds * 1000))
+        await self.timer.pass_until(began + round(seconds * 1000))
 
     async def advance(self, seconds: float) -> None:
         """Let station time pass: at once with a virtual clock, else by waiting."""
-        await self._pass_until(self.now + round(seconds * 1000))
+        await self.timer.pass_until(self.now + round(seconds * 1000))
 
     async def stop(
         self, connector: int | None = None, *, reason: str = "Local", token: str | None = None
@@ -384,17 +335,17 @@ class Station:
         if token is None and reason == "Local" and outlet.transaction is not None:
             card = outlet.transaction.token
         self.model.stop(outlet.number, self.now, reason, token=card)
-        await self._settled()
+        await self.settled()
 
     async def fault(self, code: str | None = "OtherError", connector: int = 1) -> None:
         """Break a connector (0: the station), or mend it with None."""
         self.model.set_fault(connector, code, self.now)
-        await self._settled()
+        await self.settled()
 
     async def set_operative(self, *, operative: bool, connector: int = 0) -> None:
         """Take a connector (0: the station) out of service by hand, or back."""
         self.model.set_operative(connector, self.now, operative=operative)
-        await self._settled()
+        await self.settled()
 
     async def door(self, *, opened: bool) -> None:
         """Open or close the door of the cabinet: a tamper event, and no power while it is open."""
@@ -404,7 +355,7 @@ class Station:
         self.model.set_fault(0, "OtherError" if opened else None, self.now)
         for transaction in list(self.model.transactions()) if opened else ():
             self.model.stop(transaction.outlet, self.now, "EmergencyStop")
-        await self._settled()
+        await self.settled()
 
     def configure(self, name: str, value: str) -> None:
         """Change a configuration key (1.6) or `Component.Variable` (2.x) at the station itself."""
@@ -583,7 +534,7 @@ class Station:
             for message in messages:
                 self._post(message)
         self.adapter.observe()
-        self._arm()
+        self.timer.arm()
         self.save()
 
     def _post(self, message: Outgoing) -> None:
@@ -650,29 +601,6 @@ class Station:
         self.model.reconsider(self.now)
         self.dispatch()
 
-    def remote_start(
-        self, outlet: Outlet, token: Token, *, remote_start_id: int | None, ask: bool
-    ) -> None:
-        """Start for a token the server named, after asking about it if so configured."""
-
-        async def begin() -> None:
-            verdict = await self.check(token) if ask else Verdict("Accepted")
-            if not verdict.accepted:
-                self.emit("authorized", id_tag=token.value, status=verdict.status)
-                return
-            self.model.authorize(
-                outlet.number,
-                token,
-                self.now,
-                group=verdict.group,
-                remote_start_id=remote_start_id,
-                trigger="RemoteStart",
-            )
-            self.dispatch()
-
-        self.emit("remote_start", connector=outlet.number, id_tag=token.value)
-        self.later(begin())
-
     def remote_stop(self, transaction: Transaction) -> None:
         """Stop at the server's wish."""
 
@@ -683,13 +611,6 @@ class Station:
 
         self.emit("remote_stop", connector=transaction.outlet)
         self.later(end())
-
-    def deauthorize(self, transaction: Transaction, status: str) -> None:
-        """The server did not accept the token of a started transaction: obey the settings."""
-        self.emit("deauthorized", connector=transaction.outlet, status=status)
-        if transaction.running:
-            self.model.refuse(transaction, self.now)
-            self.dispatch()
 
     # Inside
 
@@ -708,7 +629,8 @@ class Station:
 
         task.add_done_callback(ended)
 
-    async def _settled(self) -> None:
+    async def settled(self) -> None:
+        """Tell what happened and wait until it is answered."""
         self.dispatch()
         await self.settle()
 
@@ -721,42 +643,6 @@ class Station:
         waiting = [o for o in outlets if o.plugged and not o.charging]
         busy = [o for o in outlets if o.charging]
         return (waiting or busy or outlets)[0]
-
-    async def _pass_until(self, at_ms: int) -> None:
-        if not self.clock.virtual:
-            await self.clock.reach(at_ms)
-            self.model.run_to(at_ms)
-            await self._settled()
-            return
-        while (due := self.model.next_due()) is not None and due <= at_ms:
-            await self.clock.reach(due)
-            self.model.run_to(due)
-            await self._settled()
-        await self.clock.reach(at_ms)
-        self.model.run_to(at_ms)
-        await self._settled()
-
-    def _arm(self) -> None:
-        # A timer costs a fleet of thousands less than a task that sleeps.
-        if self.clock.virtual or self._closing or not self._started:
-            return
-        due = self.model.next_due()
-        if self._timer is not None:
-            if due is not None and due == self._timer_due:
-                return
-            self._timer.cancel()
-            self._timer = None
-        self._timer_due = due
-        if due is not None:
-            ahead = max(0.0, (due - self.now) / 1000 / self.clock.speed)
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(ahead, self._ring)
-
-    def _ring(self) -> None:
-        due, self._timer, self._timer_due = self._timer_due, None, None
-        if due is not None:
-            self.model.come(due)
-        self.dispatch()
 
     # What quirks do
 

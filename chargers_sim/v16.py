@@ -106,7 +106,7 @@ class V16:
                 started_at=iso(transaction.started_ms),
             )
             if not verdict.accepted:
-                station.deauthorize(transaction, verdict.status)
+                station.admission.deauthorize(transaction, verdict.status)
 
         return Outgoing(
             action="StartTransaction",

@@ -50,7 +50,7 @@ class Commands16:
         if (sent := request.get("chargingProfile")) is not None:
             profile = read_profile(outlet.number, sent)
             station.change_limits(lambda: station.profiles.install(profile))
-        station.remote_start(outlet, token, remote_start_id=None, ask=ask)
+        station.admission.remote_start(outlet, token, remote_start_id=None, ask=ask)
         return self._station.answer("RemoteStartTransaction", request, "Accepted")
 
     def _outlet_to_start(self, number: int | None) -> Outlet | None:

@@ -270,7 +270,7 @@ class V201:
             if (cost := answer.get("totalCost")) is not None:
                 station.emit("cost", **facts, total_cost=cost)
             if verdict is not None and not verdict.accepted and charge.kind != "Ended":
-                station.deauthorize(transaction, verdict.status)
+                station.admission.deauthorize(transaction, verdict.status)
 
         return answered
 

@@ -55,7 +55,7 @@ class Commands2:
         if (sent := request.get("chargingProfile")) is not None:
             profile = read_profile(outlet.number, sent)
             station.change_limits(lambda: station.profiles.install(profile))
-        station.remote_start(
+        station.admission.remote_start(
             outlet,
             token,
             remote_start_id=request["remoteStartId"],
