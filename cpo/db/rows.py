@@ -7,9 +7,8 @@ stand beside the object's JSON text, in which decimals are numbers with all thei
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from sqlalchemy import (
@@ -51,7 +50,7 @@ from cpo.domain.station import ConnectorState, EvseStatus, Station
 from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import Token
 from cpo.domain.transaction import Snapshot, Transaction, restored
-from cpo.domain.values import replace
+from cpo.domain.values import decoder, replace
 from cpo.services.ports import (
     Audit,
     Delivery,
@@ -67,8 +66,6 @@ from cpo.services.ports import (
     TokenAlias,
 )
 
-T = TypeVar("T")
-Op = tuple[Write, Values]
 
 STATIONS = metadata.tables["stations"]
 CONNECTOR_STATES = metadata.tables["connector_states"]
@@ -277,18 +274,6 @@ NEWS: dict[type, Callable[[Any], tuple[str, str] | None]] = {
 }
 
 # --- JSON bodies ------------------------------------------------------------------------------
-
-
-def decoder(type_: type[T]) -> Callable[[str], T]:
-    """Return what reads a type from its JSON text."""
-    found: Callable[[str], T] | None = _DECODERS.get(type_)
-    if found is None:
-        found = msgspec.json.Decoder(type_, float_hook=Decimal).decode
-        _DECODERS[type_] = found
-    return found
-
-
-_DECODERS: dict[Any, Callable[[str], Any]] = {}
 
 
 @cache

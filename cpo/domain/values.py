@@ -5,11 +5,33 @@ than one; a charger's message makes or changes half a dozen of them (docs/decisi
 """
 
 import dataclasses
+from collections.abc import Callable
+from decimal import Decimal
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+
+_DECODERS: dict[Any, Callable[[str | bytes], Any]] = {}
+_BUILDING = Lock()
+
+
+def decoder(type_: type[T]) -> Callable[[str | bytes], T]:
+    """Return what reads a type from its JSON text, from any thread.
+
+    What msgspec notes at a class while it builds is incomplete for a moment, and another thread
+    that builds then reads it as it is and crashes the process: so one builds at a time.
+    """
+    found = _DECODERS.get(type_)
+    if found is None:
+        with _BUILDING:
+            found = _DECODERS.get(type_)
+            if found is None:
+                found = msgspec.json.Decoder(type_, float_hook=Decimal).decode
+                _DECODERS[type_] = found
+    return found
 
 
 class Value(msgspec.Struct, frozen=True):

@@ -6,12 +6,12 @@ question about a station that it is no longer in charge of is StationOffline.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
 
 from cpo.domain.command import Outcome, Reply, StationCommand
+from cpo.domain.values import decoder
 from cpo.errors import CpoError, StationOffline, StationTimeout
 from cpo.services.ports import Bus, Seat
 
@@ -36,7 +36,7 @@ def write(value: Any) -> bytes:
 
 def read(body: bytes, type_: type[T]) -> T:
     """Read a value of the domain."""
-    return msgspec.json.Decoder(type_, float_hook=Decimal).decode(body)
+    return decoder(type_)(body)
 
 
 class Errands:
