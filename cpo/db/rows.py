@@ -66,6 +66,7 @@ from cpo.services.ports import (
     TokenAlias,
 )
 
+Op = tuple[Write, Values]
 
 STATIONS = metadata.tables["stations"]
 CONNECTOR_STATES = metadata.tables["connector_states"]
