@@ -53,7 +53,7 @@ ORDER = {
     Kind.CDR: 5,
 }
 # What is settled is written down together: after so many seconds, or when there is so much.
-NOTES_AFTER = 0.02
+NOTES_AFTER = 0.05
 NOTES_AT_ONCE = 200
 # A slow look at everything, for what a lost wake-up or a missed timer might leave behind.
 SWEEP_INTERVAL = 60.0
@@ -213,6 +213,8 @@ class Lane:
         self._push = push
         self.partner_id = partner_id
         self._loads: dict[Item, Load] = {}
+        # How many of them are EVSEs: a location sent whole settles those of its own.
+        self._statuses = 0
         # Ready to be looked at, in order; what piled up in an outage goes slower.
         self._fresh: dict[Item, None] = {}
         self._backlog: dict[Item, None] = {}
@@ -262,6 +264,7 @@ class Lane:
         if known is not None and not known.attempts.parked:
             load.attempts = known.attempts
         self._loads[item] = load
+        self._statuses += known is None and mark.kind is Kind.EVSE
         if parked:
             return
         if mark.kind is Kind.EVSE:
@@ -537,11 +540,11 @@ class Lane:
         return again
 
     def _generations(self, item: Item, unit: str) -> dict[Item, int]:
-        found = {item: self._loads[item].mark.generation}
-        if item[0] in {Kind.LOCATION, Kind.EVSE}:
-            location_id = unit.partition("/")[2]
-            for part in self._push.freight.parts(location_id):
-                load = self._loads.get(part)
+        loads = self._loads
+        found = {item: loads[item].mark.generation}
+        if item[0] is Kind.EVSE or (item[0] is Kind.LOCATION and self._statuses):
+            for part in self._push.freight.parts(unit.partition("/")[2]):
+                load = loads.get(part)
                 if load is not None:
                     found[part] = load.mark.generation
         return found
@@ -570,6 +573,7 @@ class Lane:
             if load.mark.generation == generation:
                 work.delete(load.mark)
                 del self._loads[one]
+                self._statuses -= one[0] is Kind.EVSE
                 self._fresh.pop(one, None)
                 self._backlog.pop(one, None)
                 push.metrics.publish_delay.observe(
