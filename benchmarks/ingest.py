@@ -2,21 +2,27 @@
 
 (a) bare `websockets` with a canned answer, (b) the `ocpp` package as shipped with empty handlers
 and no storage, (c) this backend, durable SQLite, everything on, (d) the same on PostgreSQL, (e) npm
-`ocpp-rpc` in strict mode with empty handlers and no storage (--node-modules says where it is). All
-servers run for the whole time; the rounds alternate between them; the figures are medians. CPU is
-what the operating system charged to the server's process. The share of a core that the load client
-used is printed too: well below 1, it is not what limits.
+`ocpp-rpc` in strict mode with empty handlers and no storage (--node-modules says where it is), (t)
+as (c), with many tokens (--tokens) of which each session has another. All servers run for the
+whole time; the rounds alternate between them; the figures are medians. CPU is what the operating
+system charged to the server's process. The share of a core that the load client used is printed
+too: well below 1, it is not what limits.
 """
 
 import argparse
+import asyncio
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from backend import Backend, wait_quiet
+from backend import ROOT, Backend, wait_quiet
+
+sys.path.insert(0, str(ROOT))
 
 HERE = Path(__file__).resolve().parent
 NAMES = {
@@ -25,6 +31,7 @@ NAMES = {
     "c": "cpo, SQLite, durable",
     "d": "cpo, PostgreSQL, durable",
     "e": "npm ocpp-rpc strict, nothing stored",
+    "t": "cpo, SQLite, durable, many tokens",
 }
 
 
@@ -50,7 +57,13 @@ class Peer:
 
 
 def measure(
-    server: Any, version: str, args: argparse.Namespace, *, rate: float = 0.0, round_: int = 0
+    server: Any,
+    version: str,
+    args: argparse.Namespace,
+    *,
+    rate: float = 0.0,
+    round_: int = 0,
+    tags: int = 0,
 ) -> dict[str, Any]:
     """Run the load client once against a server."""
     command = [
@@ -65,6 +78,7 @@ def measure(
         f"--rate={rate}",
         # Every run happens at a time of its own, so that no message repeats an earlier one.
         f"--days-ago={900 - 10 * round_}",
+        f"--tags={tags}",
     ]
     if args.client_core is not None:
         command.append(f"--core={args.client_core}")
@@ -81,7 +95,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, default=100)
-    parser.add_argument("--candidates", default="abc", help="letters of a, b, c, d, e")
+    parser.add_argument("--candidates", default="abc", help="letters of a, b, c, d, e, t")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="for (t)")
     parser.add_argument(
         "--node-modules",
         default=str(HERE.parent / "tests" / "ocpp" / "third_party" / "node_modules"),
@@ -96,6 +111,7 @@ def main() -> None:
     args = parser.parse_args()
 
     servers: dict[str, Any] = {}
+    stack = ExitStack()
     try:
         for letter in args.candidates:
             if letter in "ab":
@@ -108,15 +124,21 @@ def main() -> None:
                     args.server_core, "node", str(HERE / "peer_rpc.js"), args.node_modules
                 )
             else:
-                servers[letter] = Backend(
-                    database=args.postgres if letter == "d" else None, core=args.server_core
-                )
+                database = args.postgres if letter == "d" else None
+                if letter == "t":
+                    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cpo-tokens-"))
+                    database = f"sqlite:///{folder}/cpo.db"
+                    from tokens import fill  # noqa: PLC0415 - after the path to it is set
+
+                    asyncio.run(fill(database, args.tokens))
+                servers[letter] = Backend(database=database, core=args.server_core)
                 for prefix in "ST":
                     servers[letter].furnish(prefix, args.connections)
         report = compare(servers, args)
     finally:
         for server in servers.values():
             server.close()
+        stack.close()
     if args.json:
         print(json.dumps(report, indent=1))
     else:
@@ -133,12 +155,16 @@ def compare(servers: dict[str, Any], args: argparse.Namespace) -> list[dict[str,
         for _ in range(args.rounds):
             for letter, server in servers.items():
                 turn += 1
-                runs[letter].append(measure(server, version, args, round_=turn))
+                tags = args.tokens if letter == "t" else 0
+                runs[letter].append(measure(server, version, args, round_=turn, tags=tags))
                 wait_quiet()
         for _ in range(min(3, args.rounds)):
             for letter, server in servers.items():
                 turn += 1
-                paced[letter].append(measure(server, version, args, rate=args.rate, round_=turn))
+                tags = args.tokens if letter == "t" else 0
+                paced[letter].append(
+                    measure(server, version, args, rate=args.rate, round_=turn, tags=tags)
+                )
                 wait_quiet()
         for letter in servers:
             report.append(

@@ -9,14 +9,16 @@ fast as the answers come.
 import argparse
 import asyncio
 import base64
+import itertools
 import json
 import os
+import random
 import resource
 import statistics
 import struct
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime, timedelta
 
 import uvloop
@@ -83,7 +85,7 @@ class Clock:
         return self.at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def sessions_16(tag: str, clock: Clock) -> Script:
+def sessions_16(tags: Iterator[str], clock: Clock) -> Script:
     """Charging sessions of 19 messages each: (action, payload) out, the answer's bytes in."""
     meter = 1_000_000
 
@@ -95,6 +97,7 @@ def sessions_16(tag: str, clock: Clock) -> Script:
         )
 
     while True:
+        tag = next(tags)
         yield status("Preparing")
         yield "Authorize", f'{{"idTag":"{tag}"}}'
         answer = yield (
@@ -128,7 +131,7 @@ def _transaction_id(answer: bytes) -> int:
         return 1
 
 
-def sessions_201(tag: str, clock: Clock) -> Script:
+def sessions_201(tags: Iterator[str], clock: Clock) -> Script:
     """The same session in OCPP 2.0.1."""
     meter = 1_000_000
 
@@ -139,6 +142,7 @@ def sessions_201(tag: str, clock: Clock) -> Script:
         )
 
     while True:
+        tag = next(tags)
         transaction, seq = str(uuid.uuid4()), 0
 
         def event(
@@ -185,6 +189,17 @@ def sessions_201(tag: str, clock: Clock) -> Script:
         yield status("Available")
 
 
+def token_uid(n: int) -> str:
+    """Return the uid of one of many tokens."""
+    return f"{n * 2654435761 % 2**32:08X}{n:06X}"
+
+
+def any_of(count: int) -> Iterator[str]:
+    """Yield uids of so many tokens, drawn by chance."""
+    while True:
+        yield token_uid(random.randrange(count))
+
+
 class Station(asyncio.Protocol):
     """One connection."""
 
@@ -197,7 +212,8 @@ class Station(asyncio.Protocol):
         self.sent_at = 0.0
         self.due_at = 0.0
         maker = sessions_16 if load.version == "1.6" else sessions_201
-        self.script = maker(f"TAG{number}", Clock(load.start))
+        tags = any_of(load.tags) if load.tags else itertools.repeat(f"TAG{number}")
+        self.script = maker(tags, Clock(load.start))
         self.count = 0
         self.heard: Callable[[], object] | None = None
         """Told of each answer."""
@@ -301,6 +317,7 @@ class Load:
         self.path = args.path
         self.closed_loop = not args.rate
         self.rate = args.rate
+        self.tags = args.tags
         self.start = datetime.now(UTC) - timedelta(days=args.days_ago)
         self.latencies: list[float] = []
         self.errors = 0
@@ -419,6 +436,9 @@ def main() -> None:
     parser.add_argument("--days-ago", type=float, default=30, help="when the sessions happen")
     parser.add_argument("--server-pid", type=int, default=0, help="whose CPU to read")
     parser.add_argument("--core", type=int, default=None, help="run on this core only")
+    parser.add_argument(
+        "--tags", type=int, default=0, help="each session with another of so many tokens"
+    )
     args = parser.parse_args()
     if args.core is not None:
         os.sched_setaffinity(0, {args.core})

@@ -11,19 +11,33 @@ import time
 from pathlib import Path
 
 import uvloop
+from load import token_uid
 
 from cpo.db.store import SqlStore, open_store
 from cpo.domain.tokens import Token, Whitelist
+from cpo.domain.values import replace
 from cpo.services.ports import Work
 
 UNIT = 1000
+
+
+async def fill(url: str, count: int) -> None:
+    """Write tokens of our own into a new database."""
+    store = await open_store(url, vault_key=b"benchmark")
+    for start in range(0, count, UNIT):
+        work = Work()
+        for n in range(start, min(start + UNIT, count)):
+            ours = {"country_code": "NL", "party_id": "CPO", "partner_id": None}
+            work.put(replace(token(n), **ours))
+        await store.commit(work)
+    await store.close()
 
 
 def token(n: int) -> Token:
     return Token(
         country_code="DE",
         party_id="MSP",
-        uid=f"{n * 2654435761 % 2**32:08X}{n:06X}",
+        uid=token_uid(n),
         type="RFID",
         contract_id=f"DE-MSP-C{n:09}",
         issuer="Msp",
