@@ -1,6 +1,8 @@
 """The tokens that stations may accept by themselves, in the order of their importance (TOK-30)."""
 
+import asyncio
 import heapq
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
@@ -14,6 +16,7 @@ from cpo.services.token_use import TokenUse
 
 _PAGE: Final = 1_000
 _Key = tuple[str, str, str, str]
+_Rank = tuple[bool, float, str, str]
 
 
 class ListTokens:
@@ -57,18 +60,27 @@ class ListTokens:
         self.changed(meanwhile or ())
 
     async def _read(self) -> None:
+        # One more half than needed, so that a few withdrawals bring no new reading.
+        most = self._limit * 3 // 2
         best: list[Token] = []
+        worst: _Rank | None = None
         count = 0
         cursor = None
         while True:
+            began = time.monotonic()
             page = await self._store.page("tokens", limit=_PAGE, cursor=cursor)
             fitting = [t for t, _ in page.items if may_be_listed(t, self._now())]
             count += len(fitting)
-            # One more half than needed, so that a few withdrawals bring no new reading.
-            best = heapq.nsmallest(self._limit * 3 // 2, [*best, *fitting], key=self._rank)
+            best += fitting if worst is None else [t for t in fitting if self._rank(t) < worst]
             cursor = page.next_cursor
             if cursor is None:
                 break
+            if len(best) > 2 * most:
+                best = heapq.nsmallest(most, best, key=self._rank)
+                worst = self._rank(best[-1]) if best else None
+            # Of a million tokens it takes a minute, in which stations are to be answered.
+            await asyncio.sleep(time.monotonic() - began)
+        best = heapq.nsmallest(most, best, key=self._rank)
         self._tokens = {_key(token): token for token in best}
         self._truncated = count > len(best)
         self.generation += 1
@@ -111,7 +123,7 @@ class ListTokens:
         connected = {p.id for p in self._partners.all() if p.status is PartnerStatus.CONNECTED}
         return self.generation, frozenset(connected)
 
-    def _rank(self, token: Token) -> tuple[bool, float, str, str]:
+    def _rank(self, token: Token) -> _Rank:
         return (
             token.partner_id is not None,
             -self.use.last(token.uid),
