@@ -323,11 +323,15 @@ class OcppServer:
             return True
         # Profile 0: only where the operator said so for this very station. A password that was
         # never set cannot be wrong.
-        return (
+        allowed = (
             known.allow_without_password
             and self.settings.min_security_profile < 1
             and (authorization is None or not known.has_password)
         )
+        if allowed:
+            # Whoever knows the name of such a station is the station (SEC-03).
+            log.warning("ocpp.not_authenticated", station=identity, address=peer_address(socket))
+        return allowed
 
     def _refuse(
         self,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
+from structlog.testing import capture_logs
 from waiting import LONG, until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -605,11 +606,15 @@ async def test_sec08_a_station_that_waits_for_its_answers_is_never_closed(
 
 
 async def test_sec03_profile_0_is_only_for_stations_that_are_allowed_it(door: Door) -> None:
+    """It is loud about each that comes in so."""
     door.directory.add("OPEN", allow_without_password=True, passwords=())
-    async with door.connect("/ocpp/OPEN", user=None) as socket:
-        await ask(socket)
+    with capture_logs() as lines:
+        async with door.connect("/ocpp/OPEN", user=None) as socket:
+            await ask(socket)
+        assert (await door.refusal(user=None)).response.status_code == 401
 
-    assert (await door.refusal(user=None)).response.status_code == 401
+    loud = [line for line in lines if line["event"] == "ocpp.not_authenticated"]
+    assert [(line["station"], line["log_level"]) for line in loud] == [("OPEN", "warning")]
 
 
 async def test_sec15_both_passwords_hold_during_a_rotation(door: Door) -> None:
