@@ -10,7 +10,7 @@ import ssl
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chargers_sim.car import Battery, Car
@@ -20,6 +20,8 @@ from chargers_sim.line import SUBPROTOCOLS
 from chargers_sim.live import Station
 from chargers_sim.template import OutletPlan, Template
 
+# Chargers ping rarely; more often, thousands of them would send more pings than messages.
+PING_SECONDS = 60
 # What a shell says of a command that Ctrl-C ended (128 + SIGINT).
 INTERRUPTED = 130
 
@@ -153,6 +155,8 @@ class Fleet:
             )
             for n in range(1, plan.stations + 1)
         ]
+        for station in self.stations:
+            station.address = replace(station.address, ping_seconds=PING_SECONDS)
 
     async def live(self, until: asyncio.Event) -> None:
         """Let every station live until the event."""

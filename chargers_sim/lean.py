@@ -2,7 +2,7 @@
 
 Thousands of stations in one process are mostly small texts out and small answers in. Those
 are written and read here, without a task, a queue or a generator for each; whatever else a
-websocket does (handshake, fragments, pings of the server, closing) is left to the library.
+websocket does (handshake, fragments, closing) is left to the library.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ try:
 except ImportError:  # no wheel for this platform
     from websockets.utils import apply_mask
 
-TEXT, PONG = 0x81, 0x8A
+TEXT, ASKED, PONG = 0x81, 0x89, 0x8A
 # What a ping of ours says is nothing, so there is nothing to mask.
 PING = b"\x89\x80\x00\x00\x00\x00"
 # A beginning longer than this goes to the library, which knows what is too much.
@@ -31,6 +31,7 @@ class LeanConnection(ClientConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.deliver: Callable[[bytes], bool] | None = None
+        self.answers_pings = True
         self._held = b""
         self._framed = False
         self._passes = False
@@ -124,7 +125,12 @@ class LeanConnection(ClientConnection):
     def _take(self, kind: int, payload: bytes, frame: bytes) -> None:
         if kind == TEXT and self.deliver is not None and self.deliver(payload):
             return
-        if kind != PONG or self.pending_pings:
+        if kind == ASKED and len(payload) < 126 and self.ready:
+            if self.answers_pings:
+                mask = os.urandom(4)
+                head = bytes((PONG, 0x80 | len(payload)))
+                self.transport.write(head + mask + apply_mask(payload, mask))
+        elif kind != PONG or self.pending_pings:
             super().data_received(frame)
 
     def _keep(self, data: bytes) -> None:

@@ -293,6 +293,8 @@ async def say_goodbye(connection: ClientConnection) -> None:
 
 def mute_pongs(connection: ClientConnection) -> None:
     """Make a socket leave every ping unanswered."""
+    if isinstance(connection, LeanConnection):
+        connection.answers_pings = False
     protocol = connection.protocol
     send = protocol.send_frame
 

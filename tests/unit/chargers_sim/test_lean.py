@@ -13,6 +13,7 @@ from chargers_sim import Station
 from chargers_sim.clock import Clock
 from chargers_sim.errors import NotAnswered
 from chargers_sim.faults import Rule
+from chargers_sim.line import mute_pongs
 
 QUICK = {"reconnect": (0.01, 0.1), "retry_seconds": 0.01}
 BOOT = {"currentTime": "2026-01-01T00:00:00Z", "interval": 300, "status": "Accepted"}
@@ -39,6 +40,7 @@ class RawSystem:
     def __init__(self) -> None:
         self.frames = []
         self.kinds = []
+        self.ponged = []
         self.connections = 0
         self.writer = None
         self.answer = self.whole
@@ -81,6 +83,8 @@ class RawSystem:
             while True:
                 kind, data = await self.read(reader)
                 self.kinds.append(kind)
+                if kind == 10:
+                    self.ponged.append(data)
                 if kind == 9 and self.pongs:
                     writer.write(frame(data, kind=10))
                 if kind == 8 and self.closes:
@@ -250,6 +254,18 @@ async def test_a_server_that_answers_pings_keeps_its_line() -> None:
         station.line.connection.ping_every(0.05)
         await until(lambda: system.kinds.count(9) > 4)
         assert system.connections == 1
+
+
+async def test_a_ping_of_the_server_comes_back_as_it_was_unless_it_is_to_be_left() -> None:
+    """RFC 6455 5.5.3: a pong carries what the ping carried. Q7: a station that answers none."""
+    system = RawSystem()
+    async with lean_station(system) as station:
+        system.writer.write(frame(b"are you there", kind=9) + frame(b"", kind=9))
+        await until(lambda: system.ponged == [b"are you there", b""])
+        mute_pongs(station.line.connection)
+        system.writer.write(frame(b"and now", kind=9))
+        await station.call("Heartbeat")
+        assert len(system.ponged) == 2
 
 
 async def test_what_is_not_answered_is_sent_again_under_its_id() -> None:
