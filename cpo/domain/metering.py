@@ -13,6 +13,7 @@ ENERGY_REGISTER = "Energy.Active.Import.Register"
 
 _THOUSANDS = frozenset({"kWh", "kW"})
 _ZERO = Decimal(0)
+_FULL = 100  # percent
 # No connector delivers more; what rises faster is a broken reading, not energy (MV-14).
 MAX_PLAUSIBLE_POWER_W = Decimal(1_000_000)
 # Clocks jitter, and offline charges come with times that were made up: only what no car can
@@ -123,6 +124,12 @@ _WANTED = frozenset(
     }
 )
 _PHASES = frozenset({"L1", "L2", "L3", "L1-N", "L2-N", "L3-N"})
+
+
+def last_soc(samples: Sequence[Sample]) -> Decimal | None:
+    """Return the state of charge that was told last, in percent; what cannot be one counts not."""
+    told = (sample.soc_percent for sample in reversed(samples))
+    return next((soc for soc in told if soc is not None and 0 <= soc <= _FULL), None)
 
 
 @dataclass(frozen=True, slots=True)

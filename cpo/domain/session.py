@@ -27,7 +27,8 @@ class Session:
 
     `partner_id` is the token's eMSP, None for our own drivers. `energy_wh` is exact; `periods`
     add up to it. `snapshot` is what held at the start; it is None only when no EVSE is bound to the
-    station, and then the session concerns no partner.
+    station, and then the session concerns no partner. `soc_percent` is what the car's battery last
+    said.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Session:
     end_date_time: datetime | None = None
     authorization_reference: str | None = None
     meter_id: str | None = None
+    soc_percent: Decimal | None = None
     periods: tuple[Period, ...] = ()
     cost: Breakdown | None = None
     flags: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ from cpo.domain.cdr import Cdr
 from cpo.domain.explanation import ExplainedLine, explain
 from cpo.domain.ids import derived_id
 from cpo.domain.location import Evse, Location
-from cpo.domain.metering import EnergyCurve
+from cpo.domain.metering import EnergyCurve, last_soc
 from cpo.domain.periods import Record
 from cpo.domain.preferences import suits, tariff_type
 from cpo.domain.pricing import Cost, price
@@ -201,6 +201,7 @@ class Billing:
             authorization_reference=transaction.authorization_reference,
             snapshot=snapshot,
             currency=snapshot.currency,
+            soc_percent=last_soc(transaction.samples),
             periods=cost.periods if cost is not None else (),
             cost=cost.breakdown() if cost is not None else None,
             flags=transaction.flags | noticed | _missing_tariff(snapshot),

@@ -112,6 +112,10 @@ async def test_mv23_the_state_of_charge_is_kept_with_its_instant(charge, books):
     await charge.meter("55", sampled={"measurand": "SoC", "unit": "Percent", "location": "EV"})
 
     assert books.transactions[0].samples[0].soc_percent == 55
+    await charge.meter("155", sampled={"measurand": "SoC", "unit": "Percent", "location": "EV"})
+    await charge.stop()
+    assert books.transactions[0].samples[-1].soc_percent == 155
+    assert books.only_session.soc_percent == 55  # no battery is fuller than full
 
 
 async def test_bo04_a_station_that_was_approved_is_accepted_at_its_next_boot(backend, version):

@@ -69,6 +69,10 @@ class Charges(Chapter):
         )
         # An empty list is meant here: a PUT without it would leave the old periods in doubt.
         document["charging_periods"] = self._periods(measured, write)
+        if session.soc_percent is not None and measured.periods:
+            # The battery's word is for who follows a session, and no part of a CDR (SES-11).
+            soc = {"type": "STATE_OF_CHARGE", "volume": exact_json.number(session.soc_percent)}
+            document["charging_periods"][-1]["dimensions"].append(soc)
         return rendered(self._words.session, document)
 
     def session_patch(self, session: Session, quirks: Quirks = DEFAULT) -> Rendered:

@@ -162,6 +162,23 @@ def test_a_session_names_token_location_evse_and_connector(codec: Codec) -> None
     assert document["charging_periods"][0]["tariff_id"] == "T-1"
 
 
+@pytest.mark.parametrize("codec", [V221, V230])
+def test_mv23_ses11_the_state_of_charge_stands_in_the_session_and_in_no_cdr(codec: Codec) -> None:
+    """SES-11"""
+    told = codec.session(session(soc_percent=Decimal(55)))
+    periods = [[d["type"] for d in p["dimensions"]] for p in read(told)["charging_periods"]]
+    untold = read(codec.session(session()))["charging_periods"]
+
+    assert told.problems == ()
+    assert periods[-1][-1] == "STATE_OF_CHARGE"
+    assert total(read(told), "STATE_OF_CHARGE") == 55
+    assert not any("STATE_OF_CHARGE" in types for types in periods[:-1])
+    assert periods[-1][:-1] == [d["type"] for d in untold[-1]["dimensions"]]
+    # Neither an empty list nor 2.1.1 has a place for it.
+    assert read(codec.session(session(soc_percent=Decimal(55), periods=())))["kwh"] > 0
+    assert b"STATE_OF_CHARGE" not in V211.session(session(soc_percent=Decimal(55))).text
+
+
 def test_a_session_of_2_1_1_has_its_own_fields() -> None:
     """SES-12: embedded location with only the EVSE and connector; SES-15"""
     document = read(V211.session(session()))
