@@ -49,7 +49,7 @@ class Fleet:
         self.count = count
         self.tls = tls
         namespace = argparse.Namespace(
-            version="1.6", prefix="C", password=PASSWORD, path="/ocpp", rate=0, days_ago=1
+            version="1.6", prefix="C", password=PASSWORD, path="/ocpp", rate=0, days_ago=1, tags=0
         )
         self.load = Load(namespace)
         self.load.closed_loop = False

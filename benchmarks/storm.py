@@ -112,7 +112,13 @@ class Storm:
 def _load(prefix: str) -> Load:
     load = Load(
         argparse.Namespace(
-            version="1.6", prefix=prefix, password=PASSWORD, path="/ocpp", rate=0, days_ago=1
+            version="1.6",
+            prefix=prefix,
+            password=PASSWORD,
+            path="/ocpp",
+            rate=0,
+            days_ago=1,
+            tags=0,
         )
     )
     load.closed_loop = False
