@@ -594,6 +594,15 @@ class SqlStore:
         found = await self._all(select(rows.TOKENS).where(rows.TOKENS.c.uid == uid.upper()))
         return [rows.token(row) for row in found]
 
+    async def tokens_held(
+        self, partner_id: str, uids: Sequence[str]
+    ) -> list[tuple[Token, datetime]]:
+        """Return what we hold of a partner's tokens with these uids, and since when."""
+        columns = rows.TOKENS.c
+        wanted = columns.uid.in_(sorted({uid.upper() for uid in uids}))
+        found = await self._all(select(rows.TOKENS).where(wanted, columns.partner_id == partner_id))
+        return [(rows.token(row), row.last_updated) for row in found]
+
     async def token_by_alias(self, alias: str) -> Token | None:
         """Return the token a 20-character 1.6 alias stands for (MAP-5)."""
         names = metadata.tables["token_aliases"].c

@@ -40,7 +40,8 @@ class Endpoint:
 class TokenPull:
     """How far a pull of a partner's tokens has come: it goes on at `next_url` after a restart.
 
-    `since` is None for a full pull, after which what was not in it is no longer valid.
+    `since` is None for a full pull, after which what was not in it is no longer valid; unless it is
+    `blurred`: then something in it could not even be named, and might be any of what is missing.
     """
 
     started_at: datetime
@@ -48,6 +49,7 @@ class TokenPull:
     since: datetime | None = None
     count: int = 0
     total: int | None = None
+    blurred: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

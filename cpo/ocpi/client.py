@@ -131,12 +131,16 @@ class Answer(Named, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRead:
-    """One page of a partner's list, with the address of the next, None after the last."""
+    """One page of a partner's list, with the address of the next, None after the last.
+
+    `listed` is False where no list came: its items are not known to be none.
+    """
 
     url: str
     items: list[Any]
     next_url: str | None
     total: int | None
+    listed: bool = True
 
 
 class PageFailed(Exception):
@@ -311,11 +315,14 @@ class Client:
                 # Something vanished before this page: what moved into the gap is read again.
                 url = back
                 continue
-            items = answer.data if isinstance(answer.data, list) else []
+            listed = isinstance(answer.data, list)
+            items = answer.data if listed else []
             following = urljoin(url, answer.next_url) if answer.next_url else None
             if not items or following in seen:
                 following = None
-            yield PageRead(url=url, items=items, next_url=following, total=answer.total)
+            yield PageRead(
+                url=url, items=items, next_url=following, total=answer.total, listed=listed
+            )
             if following is None:
                 return
             url = following

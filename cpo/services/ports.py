@@ -359,6 +359,12 @@ class Store(Protocol):
         """Return all tokens with that uid, compared without case, of any partner or our own."""
         ...
 
+    async def tokens_held(
+        self, partner_id: str, uids: Sequence[str]
+    ) -> list[tuple[Token, datetime]]:
+        """Return what we hold of a partner's tokens with these uids, and since when."""
+        ...
+
     async def token_by_alias(self, alias: str) -> Token | None:
         """Return the token a 20-character 1.6 alias stands for (MAP-5)."""
         ...

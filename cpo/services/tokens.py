@@ -1,6 +1,8 @@
 """Tokens of our own drivers and of partners, and the short aliases that 1.6 chargers get."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +30,8 @@ class Tokens:
         self._party = party
         # Told after the commit of tokens as they now are; one that was removed is not valid.
         self.on_change: list[Callable[[Sequence[Token]], None]] = []
+        self._busy: set[str] = set()
+        self._freed = asyncio.Event()
 
     async def put_own(self, uid: str, body: Mapping[str, Any], *, actor: str) -> Token:
         """Add or change a token of one of our own drivers (contract 4).
@@ -57,6 +61,23 @@ class Tokens:
         work.then(lambda _: self._changed([replace(token, valid=False)]))
         await self._store.commit(work)
 
+    @asynccontextmanager
+    async def alone(self, uids: Iterable[str]) -> AsyncIterator[None]:
+        """Keep other states of these tokens waiting: what is read here is what is replaced (S23).
+
+        Whoever compares a state that came with the one we hold does so in here, up to its commit.
+        """
+        wanted = {uid.upper() for uid in uids}
+        while not self._busy.isdisjoint(wanted):
+            await self._freed.wait()
+        self._busy |= wanted
+        try:
+            yield
+        finally:
+            self._busy -= wanted
+            self._freed.set()
+            self._freed = asyncio.Event()
+
     def write(self, work: Work, *tokens: Token) -> None:
         """Write tokens, and their aliases where 1.6 chargers cannot carry their uids (CM-06)."""
         for token in tokens:
@@ -83,6 +104,15 @@ class Tokens:
         for state in self._memory.stations.values():
             if state.authorizations:
                 state.authorizations.clear()
+
+
+def older(token: Token, known: Token) -> bool:
+    """Whether a state is older than the one we hold; it then changes nothing (S23)."""
+    return (
+        token.last_updated is not None
+        and known.last_updated is not None
+        and token.last_updated < known.last_updated
+    )
 
 
 def own_token(uid: str, body: Mapping[str, Any], *, party: tuple[str, str]) -> Token:

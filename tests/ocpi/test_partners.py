@@ -2,10 +2,12 @@
 
 import asyncio
 import copy
+from dataclasses import replace
 from urllib.parse import unquote
 
 import ocpi_charges
 import pytest
+import structlog.testing
 from partner_world import partner_world, registered
 from waiting import until
 
@@ -438,6 +440,182 @@ async def test_PAG_7_a_token_that_a_full_pull_no_longer_shows_is_not_valid(world
         found = {t.uid: t.valid for t, _ in (await world.store.page("tokens", limit=10)).items}
 
         assert found == {"KEPT": True, "GONE": False}
+
+
+def held(found):
+    return {t.uid: t.valid for t, _ in found.items}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_TOK_10_a_token_that_cannot_be_read_stays_as_we_hold_it(world, version):
+    """TRANS-26: it is in the list, so that it is not gone; the others are as they are now."""
+    tokens = [{"uid": uid} for uid in ("KEPT", "Spoilt", "GONE")]
+    async with Emsp(("DE", "EMP"), versions=[version], tokens=tokens) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        emsp.drivers._held.pop(("gone", "RFID"))
+        emsp.drivers._held["spoilt", "RFID"].token.update(uid=" SPOILT", valid="perhaps")
+        with structlog.testing.capture_logs() as said:
+            await world.side.puller.registered(partner)
+            await pulled(world, partner)
+
+        expected = {"KEPT": True, "Spoilt": True, "GONE": False}
+        assert held(await world.store.page("tokens", limit=10)) == expected
+        [told] = [entry for entry in said if entry["event"] == "token.unreadable"]
+        assert [(t["uid"], t["field"]) for t in told["tokens"]] == [("SPOILT", "[1].valid")]
+
+
+@pytest.mark.parametrize("page", range(2))
+@pytest.mark.parametrize("uid", [None, " ", 5, []], ids=repr)
+async def test_TOK_10_nothing_is_withdrawn_when_a_token_came_without_a_uid(world, page, uid):
+    """Which of those that are missing it is, nobody knows; wherever in the list it stood."""
+    tokens = [{"uid": "FIRST"}, {"uid": "GONE"}, {"uid": "LAST"}]
+    spoilt = ("first", "last")[page]
+    async with Emsp(
+        ("DE", "EMP"), versions=["2.2.1"], tokens=tokens, dialect=Dialect(page_size=1)
+    ) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        emsp.drivers._held.pop(("gone", "RFID"))
+        emsp.drivers._held[spoilt, "RFID"].token.update(uid=uid, valid="perhaps")
+        with structlog.testing.capture_logs() as said:
+            await world.side.puller.registered(partner)
+            await pulled(world, partner)
+
+        found = held(await world.store.page("tokens", limit=10))
+        assert found == {"FIRST": True, "GONE": True, "LAST": True}
+        assert "token.nothing_withdrawn" in [entry["event"] for entry in said]
+        assert world.partners.known(partner.id).token_pull is None
+
+
+async def test_TOK_10_a_pull_that_is_cut_short_remembers_that_a_token_had_no_uid(world):
+    tokens = [{"uid": "FIRST"}, {"uid": "GONE"}, {"uid": "LAST"}]
+    async with Emsp(
+        ("DE", "EMP"), versions=["2.2.1"], tokens=tokens, dialect=Dialect(page_size=1)
+    ) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        emsp.drivers._held.pop(("gone", "RFID"))
+        emsp.drivers._held["first", "RFID"].token["uid"] = None
+        emsp.fail("500", times=1, module="tokens", skip=1)
+        await world.side.puller.registered(partner)
+        await pulled(world, partner)
+        [stored] = await world.store.partners()
+        await world.partners.load()
+        await world.side.puller.pull(partner.id)
+
+        assert stored.token_pull.blurred
+        found = held(await world.store.page("tokens", limit=10))
+        assert found == {"FIRST": True, "GONE": True, "LAST": True}
+
+
+async def test_TOK_10_an_answer_without_a_list_withdraws_nothing(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"], tokens=[{"uid": "KEPT"}]) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        keep = world.side.puller._keep
+
+        async def without_list(partner, progress, page, asked_at):
+            return await keep(partner, progress, replace(page, items=[], listed=False), asked_at)
+
+        world.side.puller._keep = without_list
+        await world.side.puller.registered(partner)
+        await pulled(world, partner)
+
+        assert held(await world.store.page("tokens", limit=10)) == {"KEPT": True}
+
+
+async def page_meets(world, emsp, partner, *puts):
+    """Pull all tokens anew; the partner says `puts` after its page was read, before it is kept."""
+    puller = world.side.puller
+    keep = puller._keep
+
+    async def kept_late(*page):
+        puller._keep = keep
+        for put in puts:
+            await emsp.send_token(put)
+        return await keep(*page)
+
+    puller._keep = kept_late
+    await puller.registered(partner)
+    await pulled(world, partner)
+    return held(await world.store.page("tokens", limit=10))
+
+
+T1, T2 = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("at", [T1, T2], ids=["of the same instant", "newer"])
+async def test_S23_a_page_does_not_replace_what_was_put_after_it(world, version, at):
+    tokens = [{"uid": "A", "last_updated": T1}, {"uid": "B", "last_updated": T1}]
+    async with Emsp(("DE", "EMP"), versions=[version], tokens=tokens) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        put = {"uid": "A", "valid": False, "last_updated": at}
+
+        assert await page_meets(world, emsp, partner, put) == {"A": False, "B": True}
+
+
+@pytest.mark.parametrize(("at", "valid"), [(T1, False), (T2, True)], ids=["older", "as old"])
+async def test_S23_a_list_says_nothing_that_is_older_than_what_we_hold(world, at, valid):
+    """A list from a stale copy; what it names is there nevertheless."""
+    async with Emsp(
+        ("DE", "EMP"), versions=["2.2.1"], tokens=[{"uid": "A", "last_updated": T1}]
+    ) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        await emsp.send_token({"uid": "A", "valid": False, "last_updated": T2})
+        [(_, since)] = await world.store.tokens_held(partner.id, ["A"])
+        await until(lambda: world.side.puller._instant() > since)
+        emsp.drivers.change({"uid": "A", "valid": True, "last_updated": at})
+        await world.side.puller.registered(partner)
+        await pulled(world, partner)
+
+        assert held(await world.store.page("tokens", limit=10)) == {"A": valid}
+
+
+async def test_PAG_7_what_is_put_while_missing_tokens_are_withdrawn_is_valid(world):
+    tokens = [{"uid": "KEPT"}, {"uid": "BACK"}]
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"], tokens=tokens) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        emsp.drivers._held.pop(("back", "RFID"))
+        read = world.store.page
+
+        async def put_meanwhile(*args, **filters):
+            world.store.page = read
+            page = await read(*args, **filters)
+            await emsp.send_token({"uid": "BACK"})
+            return page
+
+        world.store.page = put_meanwhile
+        await world.side.puller.registered(partner)
+        await pulled(world, partner)
+
+        assert held(await world.store.page("tokens", limit=10)) == {"KEPT": True, "BACK": True}
+
+
+async def test_S23_states_of_one_token_are_compared_and_kept_one_after_the_other(world):
+    async with Emsp(("DE", "EMP"), versions=["2.2.1"], tokens=[{"uid": "A"}]) as emsp:
+        partner = await connected(world, emsp)
+        await pulled(world, partner)
+        async with world.tokens.alone(["a"]):
+            put = asyncio.create_task(emsp.send_token({"uid": "A", "group_id": "PUT"}))
+            patch = asyncio.create_task(
+                emsp.send_token({"uid": "A", "valid": False}, method="PATCH")
+            )
+            await world.side.puller.registered(partner)
+            for n in range(5):
+                await emsp.send_token({"uid": f"B{n}"})
+            [untouched] = await world.store.tokens_by_uid("A")
+            waiting = [put.done(), patch.done(), world.side.puller._running[partner.id].done()]
+        await asyncio.gather(put, patch)
+        await pulled(world, partner)
+        [token] = await world.store.tokens_by_uid("A")
+
+    assert (untouched.group_id, untouched.valid, waiting) == (None, True, [False] * 3)
+    assert (token.group_id, token.valid) == ("PUT", False)
 
 
 async def test_TOK_11_the_next_pull_asks_for_what_changed_since_the_last_one_began(world):

@@ -7,6 +7,7 @@ from cpo.errors import Invalid, NotFound
 from cpo.ocpi.exchange import CREATED, OK, Call, Reply, Route, check_id
 from cpo.services.ports import Store, Work
 from cpo.services.tokens import Tokens as TokenBook
+from cpo.services.tokens import older
 
 
 class Tokens:
@@ -37,27 +38,29 @@ class Tokens:
         uid = check_id(call.segments[2], "token_uid")
         token = call.dialect.codec.read_token(call.json(), owner=owner, partner_id=call.partner.id)
         _agree(call, token, owner, uid)
-        known = await self._store.token(*owner, uid, token.type)
-        if known is not None and known.partner_id != call.partner.id:
-            # Left by a connection that was before this one: nothing of it counts here.
-            known = None
-        if known is not None and _older(token, known):
-            return OK
-        await self._write(token)
+        async with self._book.alone((uid,)):
+            known = await self._store.token(*owner, uid, token.type)
+            if known is not None and known.partner_id != call.partner.id:
+                # Left by a connection that was before this one: nothing of it counts here.
+                known = None
+            if known is not None and older(token, known):
+                return OK
+            await self._write(token)
         return CREATED if known is None else OK
 
     async def patch(self, call: Call) -> Reply:
         """Take the changed fields of a token we hold."""
         owner = call.owner(call.segments[0], call.segments[1])
-        known = await self._known(call)
-        if known is None:
-            raise NotFound("token", call.segments[2])
-        token = call.dialect.codec.read_token_patch(call.json(), known)
-        _agree(call, token, owner, call.segments[2])
-        if (token.type, token.partner_id) != (known.type, known.partner_id):
-            raise Invalid("type", "cannot be changed: it is part of the token's key")
-        if not _older(token, known):
-            await self._write(token)
+        async with self._book.alone((call.segments[2],)):
+            known = await self._known(call)
+            if known is None:
+                raise NotFound("token", call.segments[2])
+            token = call.dialect.codec.read_token_patch(call.json(), known)
+            _agree(call, token, owner, call.segments[2])
+            if (token.type, token.partner_id) != (known.type, known.partner_id):
+                raise Invalid("type", "cannot be changed: it is part of the token's key")
+            if not older(token, known):
+                await self._write(token)
         return OK
 
     async def _write(self, token: Token) -> None:
@@ -93,12 +96,3 @@ def _agree(call: Call, token: Token, owner: tuple[str, str], uid: str) -> None:
     kind = call.query.get("type") or call.query.get("token_type")
     if kind is not None and kind.upper() != token.type.upper():
         raise Invalid("type", "differs from the one in the URL")
-
-
-def _older(token: Token, known: Token) -> bool:
-    """Whether a state is older than the one we hold; it then changes nothing (S23)."""
-    return (
-        token.last_updated is not None
-        and known.last_updated is not None
-        and token.last_updated < known.last_updated
-    )

@@ -238,6 +238,17 @@ async def test_PAG_6_an_empty_list_is_one_page():
     assert await read_all(lists(0, 10)) == []
 
 
+@pytest.mark.parametrize(("data", "listed"), [(b"[]", True), (b"{}", False), (b"null", False)])
+async def test_an_answer_without_a_list_is_no_empty_list(data, listed):
+    async def handler(request):
+        return web.Response(body=success(data, AT))
+
+    async with partner(handler) as (client, url):
+        [page] = [page async for page in client.pages(LINE, url)]
+
+    assert (page.items, page.listed) == ([], listed)
+
+
 async def test_PAG_5_a_list_that_shrank_is_read_again_one_back():
     """Object 0 vanished after the first page: 10 moved into the first page."""
     assert 10 in await read_all(lists(25, 10, shrink_at=10))
