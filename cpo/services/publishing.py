@@ -1,8 +1,8 @@
 """Which partners must hear of which object."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 from cpo.domain.cdr import Cdr
@@ -10,7 +10,7 @@ from cpo.domain.location import Evse, Location
 from cpo.domain.partner import Partner, PartnerStatus
 from cpo.domain.policy import SUPPRESSED, suppressed
 from cpo.domain.station import Approval, ConnectorState, EvseStatus, StatusRules, evse_status
-from cpo.domain.tariff import undoubted
+from cpo.domain.tariff import Tariff, undoubted
 from cpo.domain.values import replace
 from cpo.services.memory import Memory, StationState, belongs
 from cpo.services.ports import EvseState, Kind, Work
@@ -31,6 +31,7 @@ class PartnerBook(Protocol):
 # How many objects a changed contract marks in one unit.
 AT_ONCE = 500
 
+_LIVE = (PartnerStatus.CONNECTED, PartnerStatus.SUSPENDED)
 _MODULE = {
     Kind.LOCATION: "locations",
     Kind.EVSE: "locations",
@@ -54,8 +55,7 @@ class Publishing:
         return [
             partner
             for partner in self._partners.all()
-            if partner.status in (PartnerStatus.CONNECTED, PartnerStatus.SUSPENDED)
-            and partner.endpoint(module, "RECEIVER") is not None
+            if partner.status in _LIVE and partner.endpoint(module, "RECEIVER") is not None
         ]
 
     def sees(self, partner: Partner, location: Location) -> bool:
@@ -74,13 +74,19 @@ class Publishing:
         wanted = partner.policy.get("tariffs")
         return wanted is None or tariff_id in wanted
 
-    def named(self, partner: Partner, tariff_ids: Sequence[str]) -> list[str]:
+    def named(
+        self,
+        partner: Partner,
+        tariff_ids: Sequence[str],
+        tariffs: Mapping[str, Tariff] | None = None,
+    ) -> list[str]:
         """Return which of a connector's tariffs a partner is told of: those that it would pay.
 
         Neither those of other contracts (LOC-22) nor a second one of a type at a time (TAR-5).
+        `tariffs` are those that there are, where that is not what it is now.
         """
         seen = [id_ for id_ in tariff_ids if self.sees_tariff(partner, id_)]
-        known = self._memory.sites.tariffs
+        known = self._memory.sites.tariffs if tariffs is None else tariffs
         in_force = {t.id for t in undoubted([known[id_] for id_ in seen if id_ in known])}
         return [id_ for id_ in seen if id_ in in_force or id_ not in known]
 
@@ -109,17 +115,51 @@ class Publishing:
         ]
         work.mark(concerned, Kind.LOCATION, location.id)
 
-    def tariff(self, work: Work, tariff_id: str) -> None:
-        """Note that a tariff changed, came, or went; of others' contracts nobody hears (LOC-22)."""
+    def tariff(self, work: Work, tariff_id: str, after: Tariff | None) -> None:
+        """Note that a tariff changed, came, or went; of others' contracts nobody hears (LOC-22).
+
+        Which of its several tariffs a connector shows depends on all of them (TAR-5): locations
+        that show others from now on have changed, too.
+        """
         concerned = [p.id for p in self.listeners(Kind.TARIFF) if self.sees_tariff(p, tariff_id)]
         work.mark(concerned, Kind.TARIFF, tariff_id)
+        known = self._memory.sites.tariffs
+        now = {id_: tariff for id_, tariff in known.items() if id_ != tariff_id}
+        if after is not None:
+            now[tariff_id] = after
+        before = known.get(tariff_id)
+        if before is not None and after is not None and _terms(before) == _terms(after):
+            return
+        self._shown_otherwise(work, tariff_id, now)
+
+    def _shown_otherwise(self, work: Work, tariff_id: str, now: Mapping[str, Tariff]) -> None:
+        """Note the locations of which a partner sees other tariffs once there are those of now."""
+        pushed = {p.id for p in self.listeners(Kind.LOCATION)}
+        live = [p for p in self._partners.all() if p.status in _LIVE]
+
+        @cache
+        def concerned(ids: tuple[str, ...]) -> list[Partner]:
+            return [p for p in live if self.named(p, ids) != self.named(p, ids, now)]
+
+        for location in list(self._memory.sites.locations.values()):
+            told = {
+                partner.id
+                for evse in location.evses
+                for connector in evse.connectors
+                if len(connector.tariff_ids) > 1 and tariff_id in connector.tariff_ids
+                for partner in concerned(connector.tariff_ids)
+                if self.sees(partner, location)
+            }
+            if told:
+                self._touch(work, location.id)
+                work.mark(sorted(told & pushed), Kind.LOCATION, location.id)
 
     def contract(self, before: Partner, after: Partner) -> Iterator[Work]:
         """Yield what a changed contract makes a partner see otherwise: to be heard, and to be read.
 
         Its locations get a new last_updated, so that one that polls finds them (LOC-22).
         """
-        if after.status not in (PartnerStatus.CONNECTED, PartnerStatus.SUSPENDED):
+        if after.status not in _LIVE:
             return
         tariffs, places = self._seen_otherwise(before, after)
         pushed = after.endpoint("tariffs", "RECEIVER"), after.endpoint("locations", "RECEIVER")
@@ -129,8 +169,7 @@ class Publishing:
                 if pushed[0] is not None:
                     work.mark([after.id], Kind.TARIFF, tariff_id)
             for location_id in places[first : first + AT_ONCE]:
-                work.touch(Kind.LOCATION, location_id)
-                work.then(partial(self._touched, location_id))
+                self._touch(work, location_id)
                 if pushed[1] is not None:
                     work.mark([after.id], Kind.LOCATION, location_id)
             yield work
@@ -156,6 +195,10 @@ class Publishing:
             )
         ]
         return sorted(tariffs), places
+
+    def _touch(self, work: Work, location_id: str) -> None:
+        work.touch(Kind.LOCATION, location_id)
+        work.then(partial(self._touched, location_id))
 
     def _touched(self, location_id: str, stamp: datetime) -> None:
         if location_id in self._memory.sites.stamps:
@@ -268,3 +311,8 @@ class Publishing:
             bound=ever,
             rules=self._rules,
         )
+
+
+def _terms(tariff: Tariff) -> tuple[object, ...]:
+    """Return what decides beside which other tariffs a tariff counts (TAR-5)."""
+    return (tariff.type, tariff.valid_from, tariff.valid_until)

@@ -211,7 +211,7 @@ class SiteBook:
             return known
         work = Work()
         work.put(tariff)
-        self._publishing.tariff(work, tariff.id)
+        self._publishing.tariff(work, tariff.id, tariff)
         work.put(Audit(self._now(), actor, "tariff.put", tariff.id))
         if tariff.id in sites.withdrawn:
             work.delete(_withdrawn(tariff, self._now()))
@@ -238,7 +238,7 @@ class SiteBook:
         work = Work()
         work.delete(tariff)
         work.put(_withdrawn(tariff, self._now()))
-        self._publishing.tariff(work, tariff_id)
+        self._publishing.tariff(work, tariff_id, None)
         work.put(Audit(self._now(), actor, "tariff.delete", tariff_id))
         sites = self._memory.sites
 

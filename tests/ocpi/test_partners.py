@@ -3,6 +3,7 @@
 import asyncio
 import copy
 from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import unquote
 
 import ocpi_charges
@@ -14,6 +15,7 @@ from waiting import until
 from chargers_sim.emsp import Dialect, Emsp
 from cpo.domain.location import location_document
 from cpo.domain.partner import PartnerStatus
+from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import Token, Whitelist
 from cpo.services.ports import Kind, Work
 
@@ -350,6 +352,81 @@ async def test_LOC_22_a_new_contract_is_told_at_once(world, version):
     assert said == [("PUT", "DEAL"), ("PUT", "L-1"), ("DELETE", "LIST")]
     assert tariffs_in(emsp.locations["L-1"]) == ["DEAL"]
     assert list(emsp.tariffs) == ["DEAL"]
+    assert world.memory.sites.stamps["L-1"] > before
+
+
+async def change_tariff(world, tariff_id, **changes):
+    body = {
+        "currency": "EUR",
+        "elements": [{"price_components": [{"type": "ENERGY", "price": 0.3, "step_size": 1}]}],
+    }
+    await world.sites.put_tariff(tariff_id, body | changes, actor="test")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"type": "AD_HOC_PAYMENT"}, ["LIST", "DEAL"]),
+        ({"start_date_time": "2030-01-01T00:00:00Z"}, ["LIST", "DEAL"]),
+        ({"tariff_alt_url": "https://example.com/deal"}, ["LIST"]),
+    ],
+    ids=["type", "validity", "neither"],
+)
+async def test_TAR_5_LOC_22_a_changed_tariff_changes_what_connectors_show(
+    world, version, changed, told
+):
+    """LOC-14: told to those who see it otherwise, and to be found by those who only ask."""
+    async with Emsp(("DE", "EMP"), versions=[version]) as emsp:
+        partner = await connected(world, emsp)
+        await two_contracts(world)
+        await change_tariff(world, "LIST", end_date_time="2029-12-31T23:00:00Z")
+        await world.location("L-9", tariff="DEAL")
+        await quiet(world, partner.id)
+        before = dict(world.memory.sites.stamps)
+        await change_tariff(world, "DEAL", **changed)
+        stored = {place.id: stamp for place, stamp in await world.store.locations()}
+        stamps = dict(world.memory.sites.stamps)
+        await quiet(world, partner.id)
+        since = max(before.values()) + timedelta(milliseconds=1)
+        found = [
+            place["id"] for place in await emsp.fetch("locations", date_from=since.isoformat())
+        ]
+
+    # Version 2.1.1 has one tariff to a connector.
+    expected = told[:1] if version == "2.1.1" else told
+    assert tariffs_in(emsp.locations["L-1"]) == expected
+    assert stored == stamps
+    assert found == ([] if told == ["LIST"] else ["L-1"])
+
+
+async def test_TAR_5_a_tariff_that_comes_changes_what_those_see_whom_its_contract_concerns(world):
+    """In the unit that keeps the tariff: nobody is left untold when the server dies then."""
+    contracts = {"ALL": None, "TWO": ["LIST", "DEAL"], "ONE": ["LIST"], "NON": ["OTHER"]}
+    receivers = [(m, "RECEIVER", f"http://127.0.0.1:9/{m}") for m in ("locations", "tariffs")]
+    for name, tariffs in contracts.items():
+        policy = {"tariffs": tariffs}
+        await registered(world, name=name, token=name, endpoints=receivers, policy=policy)
+    await world.tariff("LIST")
+    await world.location(tariff="LIST")
+    place = copy.deepcopy(location_document(world.memory.sites.locations["L-1"]))
+    place["evses"][0]["connectors"][0]["tariff_ids"] = ["LIST", "DEAL"]
+    await world.sites.put_location("L-1", place, actor="test")
+    before = world.memory.sites.stamps["L-1"]
+    units = []
+    commit = world.store.commit
+
+    async def noted(work):
+        units.append(work)
+        return await commit(work)
+
+    world.store.commit = noted
+    await world.tariff("DEAL")
+
+    names = {partner.id: partner.name for partner in world.partners.all()}
+    [unit] = [u for u in units if any(isinstance(row, Tariff) for _, row in u.ops)]
+    marked = {names[m.partner_id] for m in unit.marks if m.kind is Kind.LOCATION}
+    assert marked == {"ALL", "TWO"}
     assert world.memory.sites.stamps["L-1"] > before
 
 
