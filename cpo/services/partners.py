@@ -113,8 +113,8 @@ class Audience(Protocol):
         """Yield the locations and tariffs that a partner is to hear of."""
         ...
 
-    def contract(self, before: Partner, after: Partner) -> Iterable[Work]:
-        """Yield what a changed contract makes a partner see otherwise."""
+    def contract(self, work: Work, before: Partner, after: Partner) -> None:
+        """Note what a changed contract makes a partner see otherwise."""
         ...
 
 
@@ -239,9 +239,10 @@ class Partners:
         audit: str | None = None,
         actor: str = "",
         detail: str = "",
+        work: Work | None = None,
     ) -> Partner:
-        """Write a partner to disk, then to memory."""
-        work = Work()
+        """Write a partner to disk, then to memory; in a unit of its own, or in `work`."""
+        work = work or Work()
         work.put(partner)
         if audit is not None:
             work.put(
@@ -370,11 +371,10 @@ class Partners:
                 quirks=before.quirks if quirks is None else quirks,
                 policy=before.policy if policy is None else policy,
             )
-            await self.save(partner, audit="partner.changed", actor=actor)
+            work = Work()
             if self.audience is not None:
-                for work in self.audience.contract(before, partner):
-                    await self._store.commit(work)
-            return partner
+                self.audience.contract(work, before, partner)
+            return await self.save(partner, audit="partner.changed", actor=actor, work=work)
 
     async def learn(self, partner_id: str, quirks: dict[str, Any], *, why: str) -> None:
         """Take over habits that a partner's answers showed; the audit says why."""

@@ -1,6 +1,6 @@
 """Which partners must hear of which object."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, partial
 from typing import Protocol
@@ -27,9 +27,6 @@ class PartnerBook(Protocol):
         """Return one partner."""
         ...
 
-
-# How many objects a changed contract marks in one unit.
-AT_ONCE = 500
 
 _LIVE = (PartnerStatus.CONNECTED, PartnerStatus.SUSPENDED)
 _MODULE = {
@@ -154,25 +151,23 @@ class Publishing:
                 self._touch(work, location.id)
                 work.mark(sorted(told & pushed), Kind.LOCATION, location.id)
 
-    def contract(self, before: Partner, after: Partner) -> Iterator[Work]:
-        """Yield what a changed contract makes a partner see otherwise: to be heard, and to be read.
+    def contract(self, work: Work, before: Partner, after: Partner) -> None:
+        """Note what a changed contract makes a partner see otherwise: to be heard, and to be read.
 
-        Its locations get a new last_updated, so that one that polls finds them (LOC-22).
+        Its locations get a new last_updated, so that one that polls finds them (LOC-22). All of it
+        is in the unit that keeps the contract: what was left for later, nobody would know of.
         """
         if after.status not in _LIVE:
             return
         tariffs, places = self._seen_otherwise(before, after)
         pushed = after.endpoint("tariffs", "RECEIVER"), after.endpoint("locations", "RECEIVER")
-        for first in range(0, max(len(tariffs), len(places)), AT_ONCE):
-            work = Work()
-            for tariff_id in tariffs[first : first + AT_ONCE]:
-                if pushed[0] is not None:
-                    work.mark([after.id], Kind.TARIFF, tariff_id)
-            for location_id in places[first : first + AT_ONCE]:
-                self._touch(work, location_id)
-                if pushed[1] is not None:
-                    work.mark([after.id], Kind.LOCATION, location_id)
-            yield work
+        if pushed[0] is not None:
+            for tariff_id in tariffs:
+                work.mark([after.id], Kind.TARIFF, tariff_id)
+        for location_id in places:
+            self._touch(work, location_id)
+            if pushed[1] is not None:
+                work.mark([after.id], Kind.LOCATION, location_id)
 
     def _seen_otherwise(self, before: Partner, after: Partner) -> tuple[list[str], list[str]]:
         sites = self._memory.sites

@@ -1,6 +1,7 @@
 """Whole flows with the eMSP double: hubs, strict partners, comparison, probe, several parties."""
 
 import asyncio
+import contextlib
 import copy
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ from waiting import until
 
 from chargers_sim.emsp import Dialect, Emsp
 from cpo.domain.location import location_document
-from cpo.domain.partner import PartnerStatus
+from cpo.domain.partner import Partner, PartnerStatus
 from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import Token, Whitelist
 from cpo.services.ports import Kind, Work
@@ -428,6 +429,34 @@ async def test_TAR_5_a_tariff_that_comes_changes_what_those_see_whom_its_contrac
     marked = {names[m.partner_id] for m in unit.marks if m.kind is Kind.LOCATION}
     assert marked == {"ALL", "TWO"}
     assert world.memory.sites.stamps["L-1"] > before
+
+
+@pytest.mark.parametrize("places", [1, 600])
+async def test_LOC_22_a_new_contract_is_kept_with_what_has_to_be_told_of_it(world, places):
+    """A server that dies right after the partner was kept knows at its start whom to tell what."""
+    receivers = [(m, "RECEIVER", f"http://127.0.0.1:9/{m}") for m in ("locations", "tariffs")]
+    partner = await registered(world, endpoints=receivers, policy={"locations": []})
+    await world.tariff("LIST")
+    for n in range(places):
+        await world.location(f"L-{n}", tariff="LIST")
+    commit = world.store.commit
+
+    async def dies_afterwards(work):
+        if any(isinstance(row, Partner) for _, row in work.ops):
+            world.store.commit = None
+        return await commit(work)
+
+    world.store.commit = dies_afterwards
+    with contextlib.suppress(TypeError):  # what came after it would not be written any more
+        await world.partners.change(partner.id, policy={"tariffs": ["DEAL"]})
+    world.store.commit = commit
+
+    marked = {(m.kind, m.object_id) for m in await world.store.dirty()}
+    assert marked >= {(Kind.LOCATION, f"L-{n}") for n in range(places)}
+    assert (Kind.TARIFF, "LIST") in marked
+    assert {place.id: stamp for place, stamp in await world.store.locations()} == dict(
+        world.memory.sites.stamps
+    )
 
 
 def statuses_in(location):

@@ -81,8 +81,8 @@ class Audience:
     def everything(self, partner):
         return ()
 
-    def contract(self, before, after):
-        return ()
+    def contract(self, work, before, after):
+        pass
 
 
 @dataclass
