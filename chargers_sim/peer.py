@@ -278,8 +278,8 @@ def package_peer(
             return False
 
         def post(self, *_: Any) -> None:
-            """Post nothing: this peer is never ready for it."""
-            raise NotImplementedError
+            """Refuse: who posts has not asked whether this peer is ready, and it never is."""
+            raise RuntimeError("everything this peer sends is checked first: use call")
 
         def forget(self) -> None:
             """Forget nothing: a call ends with its task."""

@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 import aiohttp
-from cpo_process import CpoProcess
 from running import Cpo, free_port
 from waiting import LONG, until
+
+from tests.support.cpo_process import CpoProcess
 
 
 class NatsServer:
