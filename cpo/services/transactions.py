@@ -50,8 +50,7 @@ from cpo.services.publishing import Publishing
 
 log = structlog.get_logger()
 
-# Ids that chargers send when they never got one (errata 3.18; TX16-09).
-NO_ID = frozenset({"-1", "0", ""})
+_LARGEST_ID = 2**31 - 1
 _MATCHED = "matched_without_id"
 # What a charger may draw for itself between two charges.
 _UNTOLD_WH = 500
@@ -120,7 +119,7 @@ class Transactions:
         older = state.open_at(event.evse_id)
         if older is not None:
             await self._close_interrupted(work, state, older, event)
-        number = str(secrets.randbelow(2**31 - 1) + 1)
+        number = str(secrets.randbelow(_LARGEST_ID) + 1)
         event = _on_time(event, state.clock.offset_s)
         transaction = begin(
             self._billing.session_id("1.6", start_key(identity, event)), identity, number, event
@@ -140,7 +139,8 @@ class Transactions:
         """Find the transaction an event belongs to; one of another station never (S6)."""
         key = event.transaction or ""
         found = state.transactions.get(key)
-        if found is None and key not in NO_ID:
+        nameless = event.seq is None and _never_given(key)
+        if found is None and not nameless:
             await self._load_history(state)
             found = state.transactions.get(key)
             if found is None and event.kind is not EventKind.STARTED:
@@ -156,7 +156,7 @@ class Transactions:
             and event.at > found.ended_at
         ):
             return None  # the station uses an old id for a new transaction (TX20-21)
-        if found is None and event.seq is None and key in NO_ID:
+        if found is None and nameless:
             return await self._without_id(state, event)
         return found
 
@@ -203,7 +203,7 @@ class Transactions:
 
     def _foreign(self, work: Work, state: StationState, key: str | None, at: datetime) -> None:
         """Tell of an id of ours that belongs to another station (TX16-10, SEC-09)."""
-        if key is None or key in NO_ID:
+        if key is None or _never_given(key):
             return
         if any(key in other.transactions for other in self._memory.stations.values()):
             for tell in self.on_foreign:
@@ -525,7 +525,7 @@ class Transactions:
         """Return the transaction that readings name, one that ended before our start too."""
         if key is None:
             return None
-        if key not in state.transactions and key not in NO_ID:
+        if key not in state.transactions and not _never_given(key):
             await self._load_history(state)
         return state.transactions.get(key)
 
@@ -799,6 +799,16 @@ class Transactions:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _never_given(key: str) -> bool:
+    """Tell whether a 1.6 charger cannot have this id from us: -1, 0, 2^63-1 (TX16-09, Q23).
+
+    Chargers send such ids when they never got one (errata 3.18).
+    """
+    if not (key.isascii() and key.isdecimal() and len(key) <= 10):
+        return True
+    return not 0 < int(key) <= _LARGEST_ID
 
 
 def _energy_missing(state: StationState, transaction: Transaction) -> bool:

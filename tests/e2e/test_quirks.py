@@ -24,7 +24,6 @@ DOUBTFUL = {
     "broken-json",
     "careless-events",
     "colliding-ids",
-    "wild-transaction-ids",
     "stop-of-the-unknown",
     "fractional-registers",
 }

@@ -220,12 +220,32 @@ async def test_a_stop_of_an_unknown_transaction_is_kept_and_answered(charging):
     assert charging.store.all(Cdr) == []
 
 
-async def test_a_stop_without_an_id_ends_the_only_open_transaction(charging):
-    """TX16-09."""
+@pytest.mark.parametrize("never_given", ["-1", "0", "2147483648", str(2**63 - 1), "9" * 5000])
+async def test_a_stop_with_an_id_we_never_give_ends_the_only_open_transaction(
+    charging, never_given
+):
+    """TX16-09, Q23: told again it changes nothing, and its readings belong to it."""
     await charging.told(start())
-    await charging.told(stop("-1"))
+    charging.pass_time(minutes=2)
+    await charging.metered(meter(1, 4000, never_given))
+    for _ in range(2):
+        await charging.told(stop(never_given))
 
-    assert len(charging.store.all(Cdr)) == 1
+    [cdr] = charging.store.all(Cdr)
+    assert cdr.hold == ()
+    [transaction] = charging.store.all(Transaction)
+    assert "matched_without_id" in transaction.flags
+    assert charging.store.all(Orphan) == []
+
+
+async def test_the_largest_id_we_give_is_no_nameless_one(charging):
+    """TX16-08, Q23: it may be of a charge we do not remember, and ends no other."""
+    await charging.told(start())
+    await charging.told(stop(str(2**31 - 1)))
+
+    [transaction] = charging.store.all(Transaction)
+    assert transaction.open
+    assert len(charging.store.all(Orphan)) == 1
 
 
 async def test_a_stop_cannot_end_another_stations_transaction(charging):
