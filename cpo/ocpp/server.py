@@ -32,7 +32,7 @@ from cpo.ocpp.credentials import (
 )
 from cpo.ocpp.limits import Buckets, RefusedAttempts, Turnstile
 from cpo.ocpp.session import Handler, Session, SessionLimits
-from cpo.ocpp.tls import certificate_names, certificate_serial
+from cpo.ocpp.tls import certificate_is_of, certificate_serial
 from cpo.ocpp.transport import (
     Doorman,
     StationSocket,
@@ -308,7 +308,7 @@ class OcppServer:
         encrypted = is_encrypted(socket)
         floor = max(known.security_profile, self.settings.min_security_profile)
         certificate = peer_certificate(socket) if encrypted else None
-        if certificate is not None and identity in certificate_names(certificate):
+        if certificate and certificate_is_of(identity, certificate):
             serial = certificate_serial(certificate)
             if serial not in known.revoked_certificates:
                 self._directory.secured(identity, 3)

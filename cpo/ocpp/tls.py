@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 
 from cpo.errors import Misconfigured
+from cpo.services.authority import STATION_NAME, station_name
 
 log = structlog.get_logger()
 
@@ -114,18 +115,24 @@ class Renewal:
         log.info("tls.renewed")
 
 
-def certificate_names(certificate: dict[str, Any] | None) -> frozenset[str]:
-    """Return the common name and the DNS names of a verified client certificate."""
-    if not certificate:
-        return frozenset()
+def certificate_is_of(identity: str, certificate: dict[str, Any]) -> bool:
+    """Tell whether a verified client certificate is that of a station.
+
+    One that our authority signed says whose it is: its common name may be a serial number, which
+    is what a station says of itself, and so proves nothing (SEC-18). Of others the common name or
+    a DNS name is the identity.
+    """
+    others = certificate.get("subjectAltName", ())
+    named = {value for kind, value in others if kind == "URI" and value.startswith(STATION_NAME)}
+    if named:
+        return named == {station_name(identity)}
     names = {
         value
         for part in certificate.get("subject", ())
         for key, value in part
         if key == "commonName"
     }
-    names |= {value for key, value in certificate.get("subjectAltName", ()) if key == "DNS"}
-    return frozenset(names)
+    return identity in names | {value for kind, value in others if kind == "DNS"}
 
 
 def certificate_serial(certificate: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -16,6 +17,7 @@ from cpo.errors import Misconfigured, Refused
 _MIN_RSA_BITS: Final = 2048
 _MIN_EC_BITS: Final = 224
 _CLOCK_SKEW: Final = timedelta(hours=1)
+STATION_NAME: Final = "urn:x-ocpp-station:"
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
@@ -122,10 +124,16 @@ class Authority:
                 ),
                 critical=False,
             )
-            # The identity goes in beside whatever common name was asked for: the handshake of
-            # profile 3 compares it.
+            # Whatever common name was asked for: this is whose certificate it is, and the handshake
+            # of profile 3 goes by it.
             .add_extension(
-                x509.SubjectAlternativeName([x509.DNSName(_host_like(identity))]), critical=False
+                x509.SubjectAlternativeName(
+                    [
+                        x509.DNSName(_host_like(identity)),
+                        x509.UniformResourceIdentifier(station_name(identity)),
+                    ]
+                ),
+                critical=False,
             )
             .sign(self._key, hashes.SHA256())
         )
@@ -169,6 +177,11 @@ class Authority:
             )
         signed = builder.sign(self._key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def station_name(identity: str) -> str:
+    """Return the name that tells in a certificate of ours which station it is for."""
+    return STATION_NAME + quote(identity, safe="")
 
 
 def _host_like(identity: str) -> str:

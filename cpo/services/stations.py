@@ -299,9 +299,16 @@ class Stations:
         await self._transactions.end_assumed(state, key, reason="not_ongoing")
 
     def certificate_names(self, identity: str) -> frozenset[str]:
-        """Return the common names that a station's certificate may carry beside its identity."""
+        """Return the common names that a station's certificate may carry beside its identity.
+
+        Its serial number is what it says of itself: one that is another station's identity is not
+        taken (SEC-18).
+        """
         boot = self._state(identity).record.boot
-        return frozenset({boot.serial_number} if boot and boot.serial_number else ())
+        serial = boot.serial_number if boot is not None else None
+        if not serial or serial in self._memory.stations:
+            return frozenset()
+        return frozenset({serial})
 
     def evse_names(self, identity: str) -> frozenset[str]:
         """Return the EVSE ids that a station's certificate for cars may carry."""

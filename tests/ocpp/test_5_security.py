@@ -263,25 +263,30 @@ async def signed(open_backend, pki, tmp_path):
     return backend
 
 
-def request_of_its_own():
-    """Return a new key, and a request for CP1 that is signed with it."""
+def request_of_its_own(name="CP1"):
+    """Return a new key, and a request for a name that is signed with it."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CP1")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return key, csr.public_bytes(serialization.Encoding.PEM).decode()
 
 
-async def certificate_of(backend, pki, name):
-    """Have a certificate signed as a station does; returns a client that shows it."""
+async def certificate_of(backend, pki, name, *, serial=None):
+    """Have a certificate signed as a station does; returns a client that shows it.
+
+    It is for the station's serial number where it says one.
+    """
     from cryptography.hazmat.primitives import serialization
 
-    key, pem = request_of_its_own()
+    key, pem = request_of_its_own(serial or "CP1")
     charger = await backend.charger_over_tls("2.0.1", pki.client())
+    if serial is not None:
+        await introduce(charger, serial)
     assert await charger.call("SignCertificate", csr=pem) == {"status": "Accepted"}
     await backend.until(lambda: any(action == "CertificateSigned" for action, _ in charger.asked))
     chain = next(p["certificateChain"] for a, p in charger.asked if a == "CertificateSigned")
@@ -297,6 +302,30 @@ async def certificate_of(backend, pki, name):
     context = pki.client()
     context.load_cert_chain(pki.folder / f"{name}.pem", pki.folder / f"{name}.key")
     return context
+
+
+async def introduce(charger, serial):
+    box = {"vendorName": "ACME", "model": "Two", "serialNumber": serial}
+    await charger.call("BootNotification", reason="PowerUp", chargingStation=box)
+
+
+async def test_fw07_sec18_no_station_gets_a_certificate_in_the_name_of_another(signed, pki):
+    """A serial number is what a station says of itself: that of another's identity is refused."""
+    await signed.register("CP2", security_profile=3)
+    charger = await signed.charger_over_tls("2.0.1", pki.client())
+    await introduce(charger, "CP2")
+    _, pem = request_of_its_own("CP2")
+
+    assert await charger.call("SignCertificate", csr=pem) == {"status": "Rejected"}
+
+
+async def test_sec17_sec18_a_certificate_of_ours_is_good_for_its_station_only(signed, pki):
+    """Also when its common name, a serial number, is some day the identity of another."""
+    context = await certificate_of(signed, pki, "serial", serial="CP2")
+    await signed.register("CP2", security_profile=3)
+
+    assert await refused(signed, context, "CP2", user=None) == 401
+    await (await enter(signed, context, user=None)).close()
 
 
 async def test_sec17_an_older_certificate_ends_when_the_station_came_in_with_the_newer(signed, pki):
