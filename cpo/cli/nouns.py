@@ -12,7 +12,7 @@ import click
 
 from cpo import errors
 from cpo.cli.client import OperatorApi, quoted
-from cpo.cli.output import REFUSED, print_list, print_object
+from cpo.cli.output import FAILED, REFUSED, print_list, print_object
 
 API = "/api/v1"
 FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
@@ -167,6 +167,7 @@ def _finished(api: OperatorApi, command: dict[str, Any], seconds: float) -> dict
 
 
 _UNDER_WAY = frozenset({"queued", "sent", "waiting", "running"})
+_JOB_ENDED_BADLY = frozenset({"failed", "timed_out", "cancelled"})
 
 
 def _send(api: OperatorApi, path: str, body: Any, *, wait: float, as_json: bool) -> None:
@@ -176,6 +177,8 @@ def _send(api: OperatorApi, path: str, body: Any, *, wait: float, as_json: bool)
     print_object(command, as_json=as_json)
     if command.get("outcome") not in (None, "ACCEPTED", "SCHEDULED"):
         click.get_current_context().exit(REFUSED)
+    if command.get("state") in _JOB_ENDED_BADLY:
+        click.get_current_context().exit(FAILED)
 
 
 wait_option = click.option(

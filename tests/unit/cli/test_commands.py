@@ -190,6 +190,17 @@ def test_a_command_that_the_station_rejects_exits_with_four(api, cpo):
     assert cpo("station", "command", "S", "reset").exit_code == 4
 
 
+@pytest.mark.parametrize(
+    ("state", "code"), [("done", 0), ("failed", 1), ("timed_out", 1), ("cancelled", 1)]
+)
+def test_a_job_that_ends_badly_exits_with_one(api, cpo, state, code):
+    job = {"id": "J", "state": "waiting", "attempt": 0}
+    api.answers["POST", "/api/v1/stations/S/get-log"] = (202, job)
+    api.answers["GET", "/api/v1/jobs/J"] = (200, job | {"state": state, "attempt": 1})
+
+    assert cpo("station", "command", "S", "get-log").exit_code == code
+
+
 def test_a_password_is_read_from_a_file_never_from_the_arguments(api, cpo, tmp_path):
     """S29."""
     api.answers["PUT", "/api/v1/stations/S"] = (200, {"identity": "S"})
