@@ -384,6 +384,12 @@ class Ocpp(Section):
     max_connections: int = Field(
         0, ge=0, description="live connections; over it: 503; 0 = as many as file handles allow"
     )
+    max_handshakes: int = Field(
+        4_000,
+        ge=1,
+        description="connections whose handshake is not over; over it, who has dawdled longest has "
+        "to go, and a TLS handshake is refused; never more than a quarter of the file handles",
+    )
     compression: bool = Field(
         True,
         description="permessage-deflate for charge points that offer it (OCPP 2.0.1 asks for it); "

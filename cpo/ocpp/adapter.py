@@ -851,6 +851,7 @@ def ocpp_server(
             connects_per_minute=settings.connects_per_minute,
             accepts_per_second=settings.accepts_per_second,
             max_connections=settings.max_connections,
+            max_handshakes=settings.max_handshakes,
             max_frame_bytes=settings.max_frame_bytes,
             compression=settings.compression,
             handshake_timeout=settings.handshake_timeout,

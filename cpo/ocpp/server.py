@@ -32,7 +32,7 @@ from cpo.ocpp.credentials import (
 )
 from cpo.ocpp.limits import Buckets, RefusedAttempts, Turnstile
 from cpo.ocpp.session import Handler, Session, SessionLimits
-from cpo.ocpp.tls import certificate_is_of, certificate_serial
+from cpo.ocpp.tls import StationContext, certificate_is_of, certificate_serial
 from cpo.ocpp.transport import (
     Doorman,
     StationSocket,
@@ -91,6 +91,7 @@ class OcppServerSettings:
     failed_logins_per_minute: float = 10
     max_connections: int = 0
     """0: as many as file handles allow."""
+    max_handshakes: int = 4_000
     max_frame_bytes: int = 262_144
     handshake_timeout: float = 10
     ping_interval: float = 30
@@ -124,8 +125,18 @@ class OcppServer:
         self._draining = False
         self.refused = RefusedAttempts()
         self._keepalive: asyncio.Task[None] | None = None
-        self._cap = settings.max_connections or _connection_cap()
-        self._doorman = Doorman(self._too_busy, patience=settings.handshake_timeout)
+        handles = _free_handles()
+        most = min(settings.max_handshakes, handles // 4)
+        self._cap = settings.max_connections or handles - most
+        self._doorman = Doorman(
+            self._too_busy,
+            patience=settings.handshake_timeout,
+            most=most,
+            on_crowd=partial(self._disturbed, "crowded"),
+        )
+        if isinstance(tls, StationContext):
+            tls.most = most
+            tls.on_failure = self._handshake_failed
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -145,6 +156,7 @@ class OcppServer:
             burst=settings.failed_logins_per_minute,
             clock=loop.time,
         )
+        self._warnings = Buckets(rate=1 / 60, burst=1, clock=loop.time)
         self._takeovers = Buckets(
             rate=_TAKEOVERS_FOR_ALARM / 60, burst=_TAKEOVERS_FOR_ALARM, clock=loop.time
         )
@@ -288,6 +300,15 @@ class OcppServer:
             return self._turn_away("accepts", self._accepts.wait())
         return None
 
+    def _handshake_failed(self, problem: str) -> None:
+        self._disturbed("tls", problem)
+
+    def _disturbed(self, reason: str, problem: str = "") -> None:
+        """Count a handshake that came to nothing, and warn of such once a minute."""
+        self._count(reason)
+        if self._warnings.take(reason, problem):
+            log.warning("ocpp.handshakes_fail", reason=reason, problem=problem, alarm=True)
+
     def _turn_away(self, reason: str, retry_after: float) -> int:
         self._count(reason)
         return max(1, math.ceil(retry_after))
@@ -362,6 +383,7 @@ class OcppServer:
     # --- after the upgrade ---------------------------------------------------------------------
 
     async def _converse(self, socket: StationSocket) -> None:
+        socket.leave_the_door()
         known: StationCredentials = socket.credentials
         version = SUBPROTOCOLS.get(socket.subprotocol or "", known.assume_version or "")
         if version not in frames.RULES:
@@ -420,7 +442,7 @@ class OcppServer:
                     socket.ping_soon()
 
 
-def _connection_cap() -> int:
+def _free_handles() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(64, soft - _RESERVED_HANDLES)
 

@@ -1,9 +1,11 @@
 """TLS as the certification of charge points asks for it, on the charger port only."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import structlog
 
@@ -32,13 +34,69 @@ class TlsFiles:
     more: tuple[tuple[Path, Path], ...] = ()
 
 
+class _Handshake(ssl.SSLObject):
+    """One TLS connection, whose handshake may fail: loops tell nobody of that."""
+
+    def do_handshake(self) -> None:
+        """Take the next step of the handshake."""
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            self._over(error.reason or "unknown")
+            raise
+        except OSError:
+            self._over("connection lost")
+            raise
+        self._over(None)
+
+    def _over(self, problem: str | None) -> None:
+        context = self.context
+        if isinstance(context, StationContext):
+            context.over(self, problem)
+
+
+class StationContext(ssl.SSLContext):
+    """A context that knows the handshakes under way, and lets there be `most` of them.
+
+    `on_failure` hears why a handshake failed (in OpenSSL's word), or that there were too many.
+    """
+
+    sslobject_class = _Handshake
+    most: int | None = None
+    on_failure: Callable[[str], None] | None = None
+
+    def __init__(self, *_: Any) -> None:
+        self.under_way: WeakSet[ssl.SSLObject] = WeakSet()
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        """Begin a handshake; SSLError when there are too many."""
+        if self.most is not None and len(self.under_way) >= self.most:
+            self._failed("TOO_MANY_HANDSHAKES")
+            raise ssl.SSLError("too many handshakes")
+        begun = super().wrap_bio(*args, **options)
+        self.under_way.add(begun)
+        return begun
+
+    def over(self, handshake: ssl.SSLObject, problem: str | None) -> None:
+        """Learn that a handshake has ended, and why if badly."""
+        self.under_way.discard(handshake)
+        if problem is not None:
+            self._failed(problem)
+
+    def _failed(self, problem: str) -> None:
+        if self.on_failure is not None:
+            self.on_failure(problem)
+
+
 def server_context(files: TlsFiles) -> ssl.SSLContext:
     """Build the context; `reload` renews its certificates while it is in use.
 
     Raises:
         Misconfigured: a file cannot be read or does not fit.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = StationContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION

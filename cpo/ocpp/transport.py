@@ -21,6 +21,8 @@ except ImportError:  # no wheel for this platform
     from websockets.utils import apply_mask
 
 _CLOSE_TIMEOUT: Final = 5.0
+_GRACE: Final = 1.0
+"""Seconds at the door in which nobody is in the way."""
 # To look a member up in its enum takes ten times as long as a name of the module.
 _OPEN: Final = State.OPEN
 
@@ -51,16 +53,56 @@ class Receiver(Protocol):
 
 
 class Doorman:
-    """Looks at a request target before anything is spent on it.
+    """Looks at a request target before anything is spent on it, and keeps crowds from the door.
 
     `look` returns None to go on, or the seconds after which to come back. `patience` is how long
-    the first bytes may take, in seconds; `entering` are the connections whose have not come.
+    the first bytes may take, in seconds; `entering` are the connections whose have not come,
+    `shaking` those in the middle of the handshake, each with the time it came. Of both together
+    there are at most about `most`: beyond it who has stood there longest has to go, but nobody
+    within the first second (a fleet that returns at once is no crowd), unless there are twice as
+    many. `on_crowd` hears of each that had to.
     """
 
-    def __init__(self, look: Callable[[str], int | None], *, patience: float) -> None:
+    def __init__(
+        self,
+        look: Callable[[str], int | None],
+        *,
+        patience: float,
+        most: int,
+        on_crowd: Callable[[], None],
+    ) -> None:
         self.look = look
         self.patience = patience
-        self.entering: set[asyncio.Transport] = set()
+        self.entering: dict[asyncio.Transport, float] = {}
+        self.shaking: dict[asyncio.Transport, float] = {}
+        self._most = most
+        self._on_crowd = on_crowd
+
+    def arrived(self, transport: asyncio.Transport, now: float) -> None:
+        """Take a connection in that has not said anything yet."""
+        self.entering[transport] = now
+        while (crowd := len(self.entering) + len(self.shaking)) > self._most:
+            waiting = min(
+                (place for place in (self.entering, self.shaking) if place),
+                key=lambda place: next(iter(place.values())),
+            )
+            longest, since = next(iter(waiting.items()))
+            if now - since < _GRACE and crowd <= 2 * self._most:
+                return
+            del waiting[longest]
+            longest.abort()
+            self._on_crowd()
+
+    def spoke(self, transport: asyncio.Transport) -> None:
+        """Note that somebody's first bytes are here."""
+        since = self.entering.pop(transport, None)
+        if since is not None:
+            self.shaking[transport] = since
+
+    def gone(self, transport: asyncio.Transport) -> None:
+        """Forget a connection: it is in, or lost."""
+        self.entering.pop(transport, None)
+        self.shaking.pop(transport, None)
 
 
 class StationSocket(ServerConnection):
@@ -74,6 +116,7 @@ class StationSocket(ServerConnection):
         super().__init__(*args, **options)
         self._doorman = doorman
         self._entering: asyncio.Transport | None = None
+        self._shaking: asyncio.Transport | None = None
         self._dawdling: asyncio.TimerHandle | None = None
         self._known_to_library = False
 
@@ -91,8 +134,8 @@ class StationSocket(ServerConnection):
             self._shake_hands(transport)
             return
         self._entering = transport
-        self._doorman.entering.add(transport)
         self._dawdling = self.loop.call_later(self._doorman.patience, transport.abort)
+        self._doorman.arrived(transport, self.loop.time())
 
     def _shake_hands(self, transport: asyncio.Transport) -> None:
         self._known_to_library = True
@@ -100,7 +143,9 @@ class StationSocket(ServerConnection):
 
     def _enter(self, doorman: Doorman, transport: asyncio.Transport, data: bytes) -> None:
         """Turn a connection away by its first bytes, or let the library shake hands."""
-        self._leave_the_door()
+        doorman.spoke(transport)
+        self._shaking = transport
+        self._spoken()
         target = data[4 : data.find(b" ", 4)] if data.startswith(b"GET ") else b""
         later = doorman.look(target.decode("latin-1"))
         if later is not None:
@@ -110,13 +155,19 @@ class StationSocket(ServerConnection):
         self._shake_hands(transport)
         super().data_received(data)
 
-    def _leave_the_door(self) -> None:
-        if self._entering is not None and self._doorman is not None:
-            self._doorman.entering.discard(self._entering)
-            self._entering = None
+    def _spoken(self) -> None:
+        self._entering = None
         if self._dawdling is not None:
             self._dawdling.cancel()
             self._dawdling = None
+
+    def leave_the_door(self) -> None:
+        """Learn that the handshake is over, one way or the other."""
+        at_door = self._entering or self._shaking
+        if at_door is not None and self._doorman is not None:
+            self._doorman.gone(at_door)
+            self._shaking = None
+        self._spoken()
 
     def eof_received(self) -> None:
         """Let a connection go that ended before it said anything."""
@@ -201,7 +252,7 @@ class StationSocket(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the session and let the library clean up."""
-        self._leave_the_door()
+        self.leave_the_door()
         if not self._known_to_library:
             return
         super().connection_lost(exc)

@@ -72,6 +72,30 @@ async def test_s8_086_the_four_suites_and_a_renewal_without_a_restart(tmp_path):
         }  # fmt: skip
 
 
+async def test_sec07_a_crowd_of_tls_handshakes_is_bounded(tmp_path):
+    """Those over the limit are refused at once, and what the first held is free again."""
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    chain, key = issue(tmp_path, authority, trustme.KeyType.ECDSA, "door")
+    settings = {
+        "ocpp.tls.certificate": str(chain), "ocpp.tls.key": str(key), "ocpp.max_handshakes": "10",
+    }  # fmt: skip
+    async with Cpo(tmp_path, **settings) as cpo:
+        crowd = [await asyncio.open_connection("127.0.0.1", cpo.ports["ocpp"]) for _ in range(50)]
+
+        def sent_away():
+            return sum(r.at_eof() or r.exception() is not None for r, _ in crowd)
+
+        await until(lambda: sent_away() == 40)
+        for _, writer in crowd:
+            writer.close()
+
+        async def handshake():
+            return await s_client(cpo.ports["ocpp"], "-tls1_2")
+
+        await looked(handshake, lambda said: "CN = door" in said)
+        assert "TOO_MANY_HANDSHAKES" in cpo.log()
+
+
 async def shown(cpo, path):
     return (await cpo.api("GET", path))[1]
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
-from waiting import LONG
+from structlog.testing import capture_logs
+from waiting import LONG, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.headers import build_authorization_basic
@@ -115,8 +116,16 @@ async def test_s8_086_the_four_suites_of_the_certification_are_spoken(secure, pk
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_sec16_old_versions_of_tls_are_refused(secure, pki, version):
-    with pytest.raises((ssl.SSLError, ConnectionError)):
-        await enter(secure, pki.client(maximum=version))
+    """And the operator hears of it (A_06); what else fails, once a minute each."""
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                await enter(secure, pki.client(maximum=version))
+        await until(lambda: secure.metrics.ocpp_handshakes.value("tls") == 2)
+
+    (told,) = [line for line in logs if line["event"] == "ocpp.handshakes_fail"]
+    assert told["problem"] in {"UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW"}
+    assert told["alarm"]
 
 
 def test_sec16_neither_compression_nor_renegotiation_nor_weak_suites_are_offered(pki):
@@ -466,6 +475,31 @@ async def test_sec07_slow_handshakes_do_not_disturb_live_stations(open_backend):
                 assert await reader.read() == b""
         writer.close()
     assert "currentTime" in await charger.call("Heartbeat")
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /ocpp/CP1 HTTP/1.1\r\nHost:"])
+async def test_sec07_a_crowd_at_the_door_is_bounded(open_backend, said):
+    """Who says nothing, or not enough, makes room; live stations and newcomers feel nothing."""
+    backend = await open_backend(max_handshakes=10)
+    for identity in ("CP1", "CP2"):
+        await backend.register(identity)
+    charger = await backend.charger("1.6")
+    crowd = []
+    with capture_logs() as logs:
+        for _ in range(200):
+            reader, writer = await asyncio.open_connection("127.0.0.1", backend.port)
+            writer.write(said)
+            crowd.append((reader, writer))
+        await until(lambda: backend.metrics.ocpp_handshakes.value("crowded") >= 180)
+
+    assert "currentTime" in await charger.call("Heartbeat")
+    assert "currentTime" in await (await backend.charger("1.6", "CP2")).call("Heartbeat")
+    sent_away = [one for one in crowd if one[0].at_eof() or one[0].exception() is not None]
+    assert 180 <= len(sent_away) < 200
+    (told,) = [line for line in logs if line["event"] == "ocpp.handshakes_fail"]
+    assert (told["reason"], told["alarm"]) == ("crowded", True)
+    for _, writer in crowd:
+        writer.close()
 
 
 @pytest.mark.parametrize(
