@@ -227,6 +227,11 @@ def energy_curve(
     if stop is not None:
         at = ended_at or (end_sample[0] if end_sample is not None else started_at)
         readings = [reading for reading in readings if reading[0] < at or reading[0] <= started_at]
+        if base is not None and len(readings) > 1 and base <= stop:
+            settled = _settled_between(readings[1:], base, stop, ends_named=named is not None)
+            if settled is not None and not jumps(readings[0], (at, stop), max_power_w):
+                flags.add("session_relative" if settled else "dip_ignored")
+                readings[1:] = settled
         readings.append((at, stop))
 
     if base is not None and len(readings) > 1 and _relative(readings[1:], base):
@@ -275,6 +280,26 @@ def _named_ends(
     if begin is None or end is None or not 0 < begin[1] <= end[1]:
         return None
     return begin[1], end[1]
+
+
+def _settled_between(
+    readings: Sequence[tuple[datetime, Decimal]],
+    base: Decimal,
+    stop: Decimal,
+    *,
+    ends_named: bool,
+) -> list[tuple[datetime, Decimal]] | None:
+    """Return what readings between two odometer values mean that are not of that odometer.
+
+    All of them are below the start, and the stop is not. Those that count up from zero are the
+    session's own energy (Q35). Others say nothing where the meter itself named both ends (Q38);
+    else this is None: it cannot be told here.
+    """
+    if any(wh >= base for _, wh in readings):
+        return None
+    if _relative(readings, base) and base + readings[-1][1] <= stop:
+        return [(at, base + wh) for at, wh in readings]
+    return [] if ends_named else None
 
 
 def _recovers(

@@ -155,6 +155,38 @@ async def test_mv12_q35_samples_that_count_from_zero_are_told_from_the_odometer(
     assert "session_relative" in books.only_cdr.flags
 
 
+async def test_mv12_q35_so_they_are_when_the_stop_is_of_the_odometer(charge, books):
+    await charge.start(meterStart=5_000_000)
+    for minutes, wh in ((-50, "100"), (-40, "400"), (-30, "900"), (-20, "1200"), (-10, "1500")):
+        await charge.meter(wh, minutes)
+    await charge.stop(meterStop=5_002_000)
+
+    assert books.only_cdr.energy_wh == 2000
+    assert books.only_cdr.flags == {"session_relative"}
+    assert books.only_cdr.hold == ()
+
+
+@pytest.mark.parametrize(
+    ("between", "flag"),
+    [
+        pytest.param((100, 400, 900, 1200, 1500), "session_relative", id="q35 from zero"),
+        pytest.param((1000, 1000, 1000, 0, 1000), "dip_ignored", id="q38 frozen"),
+    ],
+)
+async def test_mv12_mv13_q35_q38_of_2x_the_ends_that_the_meter_names_count(
+    charge201, books, between, flag
+):
+    """Begin and end come first (section 7): readings of another register change nothing."""
+    await charge201.start(5_000_000)
+    for n, wh in enumerate(between):
+        await charge201.update(wh, -50 + 10 * n)
+    await charge201.end(5_002_000)
+
+    assert books.only_cdr.energy_wh == 2000
+    assert books.only_cdr.flags == {flag}
+    assert books.only_cdr.hold == ()
+
+
 async def test_mv13_q38_a_register_that_starts_anew_is_summed_in_segments(charge, books):
     await charge.start(meterStart=1000)
     await charge.meter("3000", -50)
