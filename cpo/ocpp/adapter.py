@@ -1,6 +1,7 @@
 """Stations on one side, services on the other: one unit of work per call, answered after commit."""
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -514,7 +515,8 @@ class StationConnection:
         What the answer tells of the station is kept before it is returned.
         """
         validation.check_call(self.version, action, payload)
-        await outcomes.check(self._services.equipment, self.identity, action, payload)
+        if action == "DeleteCertificate":
+            await self._spare_the_last_root(payload, timeout)
         record = self._services.intake.find(self.identity)
         profile = outcomes.new_profile(action, payload)
         if profile is not None and record is not None and profile < record.security_profile:
@@ -540,6 +542,14 @@ class StationConnection:
                     self._services.intake.fence(work, self.identity)
                 await self._services.equipment.commit(work)
         return answer
+
+    async def _spare_the_last_root(self, payload: dict[str, Any], timeout: float | None) -> None:
+        """Refuse what would cut the station off (FW-08); it says itself which roots it has now."""
+        question = outcomes.OUR_ROOTS[self.version]
+        # One that cannot tell is judged by what is known of it.
+        with contextlib.suppress(StationRefused, Invalid):
+            await self.call("GetInstalledCertificateIds", dict(question), timeout=timeout)
+        await outcomes.check_root(self._services.equipment, self.identity, payload)
 
     async def _change_password(
         self, password: str, action: str, payload: dict[str, Any], timeout: float | None

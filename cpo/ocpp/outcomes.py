@@ -193,13 +193,10 @@ async def _keep_installed(
 ) -> None:
     """Keep which certificates were installed, for their end has to be watched."""
     if action == "DeleteCertificate":
-        serial = str(request["certificateHashData"]["serialNumber"]).lower().lstrip("0")
+        serial = _number(request["certificateHashData"])
         await equipment.forget(work, station, "installed-certificate", f"{serial}|")
         for known in await equipment.documents(station, "certificate"):
-            if (
-                known.document["certificateHashData"]["serialNumber"]
-                == (request["certificateHashData"]["serialNumber"])
-            ):
+            if _number(known.document["certificateHashData"]) == serial:
                 work.delete(known)
         return
     described = describe(str(request["certificate"]))
@@ -395,24 +392,34 @@ def _certificates(answer: Mapping[str, Any], asked: Any) -> list[dict[str, Any]]
     ]
 
 
-async def check(
-    equipment: Equipment, station: str, action: str, request: Mapping[str, Any]
-) -> None:
-    """Refuse what would cut a station off: deleting the last root it knows us by (FW-08).
+async def check_root(equipment: Equipment, station: str, request: Mapping[str, Any]) -> None:
+    """Refuse to delete the last root that a station knows us by (FW-08).
 
     Raises:
         Invalid: naming the field.
     """
-    if action != "DeleteCertificate":
-        return
     known = await equipment.documents(station, "certificate")
-    roots = [d for d in known if d.document.get("certificateType") in _OUR_ROOTS]
-    wanted = request["certificateHashData"]["serialNumber"]
-    if len(roots) == 1 and roots[0].document["certificateHashData"]["serialNumber"] == wanted:
+    roots = {
+        _number(d.document["certificateHashData"])
+        for d in known
+        if d.document.get("certificateType") in _OUR_ROOTS
+    }
+    if roots == {_number(request["certificateHashData"])}:
         raise Invalid("certificateHashData", "is the last root by which the station knows us")
 
 
+def _number(hashes: Mapping[str, Any]) -> str:
+    return str(hashes["serialNumber"]).strip().lower().lstrip("0")
+
+
 _OUR_ROOTS: Final = frozenset({"CSMSRootCertificate", "CentralSystemRootCertificate"})
+_QUESTION_2: Final = {"certificateType": ["CSMSRootCertificate"]}
+OUR_ROOTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "1.6": {"certificateType": "CentralSystemRootCertificate"},
+    "2.0.1": _QUESTION_2,
+    "2.1": _QUESTION_2,
+}
+"""How a station is asked for the roots that it knows us by."""
 
 
 def _shown(name: str, value: str | None) -> str | None:

@@ -639,32 +639,56 @@ ROOT = {
 }
 
 
-@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def installed(version, *certificates):
+    """What a station answers that has these roots."""
+    if version == "1.6":
+        return {"status": "Accepted", "certificateHashData": list(certificates)}
+    return {
+        "status": "Accepted",
+        "certificateHashDataChain": [
+            {"certificateType": "CSMSRootCertificate", "certificateHashData": hashes}
+            for hashes in certificates
+        ],
+    }
+
+
 async def test_fw08_the_last_root_that_a_station_knows_us_by_is_not_deleted(backend, version):
+    """The station is asked which it has: what was known of it may be old, or nothing."""
     from cpo.errors import Invalid
 
     charger = await backend.charger(version)
     link = backend.stations.link("CP1")
-    second = {**ROOT, "serialNumber": "02"}
-
-    def installed(*certificates):
-        if version == "1.6":
-            return {"status": "Accepted", "certificateHashData": list(certificates)}
-        return {
-            "status": "Accepted",
-            "certificateHashDataChain": [
-                {"certificateType": "CSMSRootCertificate", "certificateHashData": hashes}
-                for hashes in certificates
-            ],
-        }
-
-    kind = "CentralSystemRootCertificate" if version == "1.6" else ["CSMSRootCertificate"]
-    charger.answers["GetInstalledCertificateIds"] = installed(ROOT, second)
-    await link.call("GetInstalledCertificateIds", {"certificateType": kind})
+    second = {**ROOT, "serialNumber": "0C"}
+    charger.answers["GetInstalledCertificateIds"] = installed(version, ROOT, second)
     answer = await link.call("DeleteCertificate", {"certificateHashData": second})
     assert answer == {"status": "Accepted"}
+    assert [action for action, _ in charger.asked] == [
+        "GetInstalledCertificateIds", "DeleteCertificate",
+    ]  # fmt: skip
 
-    charger.answers["GetInstalledCertificateIds"] = installed(ROOT)
-    await link.call("GetInstalledCertificateIds", {"certificateType": kind})
+    charger.answers["GetInstalledCertificateIds"] = installed(version, second)
+    for written in ("0C", "c", "0c"):
+        wanted = {**second, "serialNumber": written}
+        with pytest.raises(Invalid):
+            await link.call("DeleteCertificate", {"certificateHashData": wanted})
+    assert await link.call("DeleteCertificate", {"certificateHashData": ROOT}) == answer
+    assert [action for action, _ in charger.asked].count("DeleteCertificate") == 2
+
+
+async def test_fw08_a_station_that_cannot_list_its_roots_is_judged_by_what_is_known(
+    backend, version
+):
+    from cpo.errors import Invalid
+    from cpo.ocpp import outcomes
+
+    charger = await backend.charger(version)
+    link = backend.stations.link("CP1")
+    charger.answers["GetInstalledCertificateIds"] = installed(version, ROOT)
+    await link.call("GetInstalledCertificateIds", dict(outcomes.OUR_ROOTS[version]))
+    charger.answers["GetInstalledCertificateIds"] = ("NotSupported", "no")
+
     with pytest.raises(Invalid):
         await link.call("DeleteCertificate", {"certificateHashData": ROOT})
+    other = {**ROOT, "serialNumber": "02"}
+    answer = await link.call("DeleteCertificate", {"certificateHashData": other})
+    assert answer == {"status": "Accepted"}
