@@ -1,6 +1,6 @@
 """A station, its connectors, and the fold of their reports into one OCPI EVSE status."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -150,6 +150,7 @@ _PRIORITY = (
 def evse_status(
     connectors: Iterable[ConnectorState],
     *,
+    doubted: Collection[tuple[int, int]] = (),
     whole: ConnectorState | None,
     online: bool,
     in_transaction: bool,
@@ -161,6 +162,8 @@ def evse_status(
 
     Args:
         connectors: the newest states of the connectors that belong to the EVSE.
+        doubted: the (EVSE, connector) numbers that have to tell their status anew: a station that
+            comes back is not what it was when it went (BR-02).
         whole: the state of connector 0, which overlays all others when not Available.
         online: False once the station has been gone longer than the grace time.
         in_transaction: a transaction is open at this EVSE.
@@ -175,6 +178,12 @@ def evse_status(
     states = list(connectors)
     if not online:
         return EvseStatus.UNKNOWN
+    if doubted:
+        sure = [s for s in states if (s.evse_id, s.connector_id) not in doubted]
+        if len(sure) < len(states):
+            # One cable in use is enough to know; for anything else all have to be heard.
+            used = any(connector_status(s, rules) is EvseStatus.CHARGING for s in sure)
+            return EvseStatus.CHARGING if used else EvseStatus.UNKNOWN
     if whole is not None and whole.availability in (Availability.FAULTED, Availability.UNAVAILABLE):
         overlay = connector_status(whole, rules)
         own = {connector_status(state, rules) for state in states}

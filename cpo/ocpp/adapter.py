@@ -110,7 +110,6 @@ def _route(version: str, action: str) -> Route | None:
 
 
 _NEED_APPROVAL: Final = frozenset({CommandKind.START_SESSION, CommandKind.RESERVE})
-_TELLING: Final = frozenset({"BootNotification", "StatusNotification", "NotifyEvent"})
 _METERED: Final = frozenset(
     {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
 )
@@ -174,8 +173,22 @@ class Registry(Intake, Protocol):
         """Return the repair rules that hold for a station beside the usual ones."""
         ...
 
-    def known_connectors(self, identity: str) -> list[tuple[int, int]]:
-        """Return the (EVSE, connector) numbers that a station has ever reported on."""
+    def untold_connectors(self, identity: str) -> list[tuple[int, int]]:
+        """Return the (EVSE, connector) numbers whose status was told, but not lately."""
+        ...
+
+    def never_told_connectors(self, identity: str) -> list[tuple[int, int]]:
+        """Return those of its locations that a station has never told the status of."""
+        ...
+
+    async def statuses_lost(self, identity: str) -> None:
+        """Learn that a station booted and did not tell its statuses."""
+        ...
+
+    async def status_refused(
+        self, identity: str, connector: tuple[int, int], *, booted: bool
+    ) -> None:
+        """Learn that a station does not tell the status of a connector when asked."""
         ...
 
     @property
@@ -299,7 +312,12 @@ class StationConnection:
                 self._dialect,
                 find=lambda: self._services.intake.find(self.identity),
                 habits=lambda: self._services.intake.habits(self.identity),
-                connectors=lambda: self._services.intake.known_connectors(self.identity),
+                untold=lambda: self._services.intake.untold_connectors(self.identity),
+                never_told=lambda: self._services.intake.never_told_connectors(self.identity),
+                statuses_lost=lambda: self._services.intake.statuses_lost(self.identity),
+                status_refused=lambda connector, booted: self._services.intake.status_refused(
+                    self.identity, connector, booted=booted
+                ),
                 inventoried=self._inventoried,
                 open_transactions=lambda: self._services.intake.open_keys(self.identity),
                 lost=lambda key: self._services.intake.transaction_lost(self.identity, key),
@@ -397,13 +415,11 @@ class StationConnection:
                 await self._commit_in_charge(work)
             else:
                 await self._services.store.commit(work)
-        if action in _TELLING:
-            self._heard.booted |= action == "BootNotification"
-            self._heard.status |= action != "BootNotification"
-            if action == "BootNotification":
-                # It may be of a kind that is known, or have new firmware.
-                self._leniency = _leniency(intake, self.identity)
-                self._in_kwh = _counts_kwh(intake, self.identity)
+        if action == "BootNotification":
+            self._heard.booted = True
+            # It may be of a kind that is known, or have new firmware.
+            self._leniency = _leniency(intake, self.identity)
+            self._in_kwh = _counts_kwh(intake, self.identity)
         return answer
 
     async def _take_charge(self) -> None:

@@ -5,7 +5,7 @@ stations (Q43), and without holding silence against it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -13,7 +13,7 @@ import structlog
 
 from cpo.domain.quirk_profiles import Habit
 from cpo.domain.station import Station
-from cpo.errors import CpoError
+from cpo.errors import CpoError, StationOffline, StationRefused
 from cpo.ocpp.contract import Dialect, Request
 from cpo.ocpp.limits import Bucket
 
@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 _STATUSES_PER_SECOND: Final = 50
 _INVENTORIES_PER_SECOND: Final = 5
+# What a station that knows no TriggerMessage says to it.
+_NEVER: Final = frozenset({"NotImplemented", "NotSupported"})
 
 
 class Patient(Protocol):
@@ -36,7 +38,6 @@ class Heard:
     """What a station has told since it connected."""
 
     booted: bool = False
-    status: bool = False
 
 
 class Turns:
@@ -65,6 +66,8 @@ class Care:
         self.delay = delay
         self._turns: dict[float, Turns] = {}
         self._inventoried: set[str] = set()
+        # Who cannot be asked for statuses, with the firmware that cannot (CM-15).
+        self._untriggerable: set[tuple[str, str | None]] = set()
 
     async def look_after(
         self,
@@ -74,7 +77,10 @@ class Care:
         *,
         find: Callable[[], Station | None],
         habits: Callable[[], Mapping[str, Habit]] = dict,
-        connectors: Callable[[], list[tuple[int, int]]],
+        untold: Callable[[], list[tuple[int, int]]],
+        never_told: Callable[[], list[tuple[int, int]]],
+        statuses_lost: Callable[[], Awaitable[None]],
+        status_refused: Callable[[tuple[int, int], bool], Awaitable[None]],
         inventoried: Callable[[], Awaitable[bool]],
         open_transactions: Callable[[], list[str]],
         lost: Callable[[str], Awaitable[None]],
@@ -93,10 +99,24 @@ class Care:
             boot = Request("TriggerMessage", {"requestedMessage": "BootNotification"})
             await self._ask(station, boot)
             return
-        if not heard.status and triggers:
-            for evse_id, connector_id in connectors():
-                await self._turn(_STATUSES_PER_SECOND)
-                await self._ask(station, dialect.status_of(evse_id, connector_id))
+        firmware = record.boot.firmware_version if record.boot is not None else None
+        kind = (record.identity, firmware)
+
+        async def ask_for_statuses(connectors: Iterable[tuple[int, int]]) -> None:
+            for connector in connectors:
+                if triggers and kind not in self._untriggerable:
+                    await self._turn(_STATUSES_PER_SECOND)
+                    answer = await self._asked_for_status(station, dialect.status_of(*connector))
+                    if answer in _NEVER:
+                        self._untriggerable.add(kind)
+                    if answer in ("Accepted", None):
+                        continue
+                await status_refused(connector, heard.booted)
+
+        silent = untold()
+        if silent and heard.booted:
+            await statuses_lost()
+        await ask_for_statuses(silent)
         if heard.booted and dialect.transaction_status is not None:
             for key in open_transactions():
                 await self._turn(_STATUSES_PER_SECOND)
@@ -113,12 +133,26 @@ class Care:
             await self._turn(_INVENTORIES_PER_SECOND)
             if not await inventoried():
                 await self._ask(station, dialect.inventory)
+        await ask_for_statuses(never_told())
 
     async def _turn(self, rate: float) -> None:
         turns = self._turns.get(rate)
         if turns is None:
             turns = self._turns[rate] = Turns(rate)
         await turns.take()
+
+    async def _asked_for_status(self, station: Patient, request: Request) -> str | None:
+        """Return what a station says to being asked, None when it is gone."""
+        try:
+            return str((await station.ask(request.action, request.payload)).get("status"))
+        except StationOffline:
+            return None
+        except StationRefused as error:
+            log.info("ocpp.not_told", action=request.action, error=str(error))
+            return error.code
+        except CpoError as error:
+            log.info("ocpp.not_told", action=request.action, error=str(error))
+            return "silent"
 
     async def _ask(self, station: Patient, request: Request) -> dict[str, Any] | None:
         try:

@@ -46,6 +46,10 @@ class StationState:
     offline_timer: asyncio.TimerHandle | None = None
     seen_at: datetime | None = None
     clock: StationClock = field(default_factory=StationClock)
+    # Connectors (EVSE, connector) whose status was told on this connection and since its boot;
+    # and those that have to tell it anew before it counts for partners (BR-02, ST-11).
+    told: set[tuple[int, int]] = field(default_factory=set)
+    doubted: set[tuple[int, int]] = field(default_factory=set)
     strange: set[int] = field(default_factory=set)
     """EVSE or connector numbers it has named that no location binds (MV-24)."""
     authorizations: dict[str, tuple[Authorization, datetime]] = field(default_factory=dict)
@@ -54,6 +58,12 @@ class StationState:
     def online(self) -> bool:
         """Whether a live connection is there."""
         return self.link is not None
+
+    def doubt(self) -> bool:
+        """Let no status count that was not told by now; False where all were."""
+        before = len(self.doubted)
+        self.doubted |= {key for key in self.connectors if key not in self.told and key[0] != 0}
+        return len(self.doubted) != before
 
     def load(
         self,
@@ -65,6 +75,7 @@ class StationState:
         self.record = record
         self.clock = StationClock(record.clock_offset_s)
         self.connectors = {(c.evse_id, c.connector_id): c for c in connectors}
+        self.doubted.clear()
         self.transactions, self.running, self.starts = {}, {}, {}
         self.history_loaded = False
         self.authorizations.clear()
@@ -260,6 +271,19 @@ def _connector(evse: Evse, number: int | None) -> str:
     if number is not None and 1 <= number <= len(ids):
         return ids[number - 1]
     return ids[0] if ids else "1"
+
+
+def numbers_of(evse: Evse) -> Iterator[tuple[int, int]]:
+    """Yield the (EVSE, connector) numbers that a station has for an EVSE (MAP-2)."""
+    binding = evse.binding
+    if binding is None:
+        return
+    if binding.connector_ids:
+        yield from ((number, 1) for number in binding.connector_ids.values())
+    elif binding.evse_id:
+        for place, connector in enumerate(evse.connectors, 1):
+            id_ = connector.id
+            yield binding.evse_id, int(id_) if id_.isdecimal() and int(id_) else place
 
 
 def belongs(evse: Evse, states: Iterable[ConnectorState]) -> Iterator[ConnectorState]:

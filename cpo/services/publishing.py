@@ -290,13 +290,17 @@ class Publishing:
         if state is None or state.record.approval is not Approval.APPROVED:
             return operator or EvseStatus.PLANNED
         states = dict(state.connectors)
+        doubted = state.doubted
         if connector is not None:
-            states[connector.evse_id, connector.connector_id] = connector
+            key = (connector.evse_id, connector.connector_id)
+            states[key] = connector
+            doubted = doubted - {key}
         ever = state.online or state.record.booted_at is not None or bool(states)
         numbers = evse.binding.connector_ids.values() if evse.binding else ()
         evse_id = evse.binding.evse_id if evse.binding else None
         return evse_status(
             belongs(evse, states.values()),
+            doubted=doubted,
             whole=states.get((0, 0)) or states.get((0, 1)),
             online=not (state.gone if gone is None else gone),
             in_transaction=any(

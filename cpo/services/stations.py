@@ -19,14 +19,21 @@ from cpo.domain.events import (
 )
 from cpo.domain.ids import IDENTITY
 from cpo.domain.quirk_profiles import Habit, QuirkProfile, habits_of, repairs_of
-from cpo.domain.station import Approval, Station, fold_status, introduced
+from cpo.domain.station import (
+    Approval,
+    ConnectorState,
+    EvseStatus,
+    Station,
+    fold_status,
+    introduced,
+)
 from cpo.domain.tokens import Token, Verdict
 from cpo.domain.values import replace
 from cpo.errors import CpoError, Invalid, NotFound, StationOffline
 from cpo.services.authorization import Authorizations
 from cpo.services.intake import BootAnswer, TokenAnswer, TransactionAnswer
 from cpo.services.issued_certificates import IssuedCertificates
-from cpo.services.memory import Memory, StationState
+from cpo.services.memory import Memory, StationState, numbers_of
 from cpo.services.ports import Audit, Seat, StationLink, Store, Work
 from cpo.services.publishing import Publishing
 from cpo.services.transactions import Transactions
@@ -160,6 +167,7 @@ class Stations:
 
     def _linked(self, state: StationState, link: StationLink) -> None:
         state.link = link
+        state.told.clear()
         state.seen_at = self._now()
         if state.offline_timer is not None:
             state.offline_timer.cancel()
@@ -188,6 +196,7 @@ class Stations:
         self._linked(state, link)
         if taken:
             self._transactions.resume(state)
+            self._doubt_if_gone(state)
         if taken or state.gone or state.record.ocpp_version != link.version:
             await self._come_back(state, link.version)
 
@@ -253,6 +262,15 @@ class Stations:
                 await self._store.commit(work)
         log.info("station.lost", station=state.record.identity)
 
+    def _doubt_if_gone(self, state: StationState) -> None:
+        """Doubt the statuses of a station that partners were told nothing is known of (BR-02)."""
+        shown = {
+            self._memory.sites.status(location.id, evse.uid)
+            for location, evse in self._memory.sites.evses_of(state.record.identity)
+        }
+        if shown == {EvseStatus.UNKNOWN}:
+            state.doubt()
+
     async def _came_back(self, state: StationState, version: str) -> None:
         async with state.lock:
             await self._come_back(state, version)
@@ -261,6 +279,8 @@ class Stations:
         work = Work()
         record = replace(state.record, ocpp_version=version, last_seen_at=self._now())
         work.put(record)
+        if state.gone:
+            state.doubt()
         state.gone = False
         self._publishing.station(work, state, gone=False)
         work.then(lambda _: _keep(state, record))
@@ -271,13 +291,16 @@ class Stations:
         """Fold a station's EVSEs anew after another node changed where they stand."""
         state = self._state(identity)
         async with state.lock:
-            if not self._memory.holds(state):
-                return
-            work = Work()
-            self._publishing.station(work, state)
-            if work.ops:
-                self._memory.fence(work, state)
-                await self._store.commit(work)
+            await self._publish(state)
+
+    async def _publish(self, state: StationState) -> None:
+        if not self._memory.holds(state):
+            return
+        work = Work()
+        self._publishing.station(work, state)
+        if work.ops:
+            self._memory.fence(work, state)
+            await self._store.commit(work)
 
     # --- Intake -----------------------------------------------------------------------------------
 
@@ -285,9 +308,50 @@ class Stations:
         """Tell whether a station may send anything but BootNotification (B02.FR.09, errata 3.8)."""
         return _BOOT_STATUS[self._state(identity).record.approval] == "Accepted"
 
-    def known_connectors(self, identity: str) -> list[tuple[int, int]]:
-        """Return the (EVSE, connector) numbers that a station has ever reported on."""
-        return sorted(key for key in self._state(identity).connectors if key != (0, 0))
+    def untold_connectors(self, identity: str) -> list[tuple[int, int]]:
+        """Return the (EVSE, connector) numbers whose status was told, but not lately.
+
+        Lately: on this connection, and since the station's boot.
+        """
+        state = self._state(identity)
+        return sorted(key for key in state.connectors.keys() - state.told if key[0] != 0)
+
+    def never_told_connectors(self, identity: str) -> list[tuple[int, int]]:
+        """Return those of its locations that a station has never told the status of (ST-11)."""
+        state = self._state(identity)
+        heard_of = {evse_id for evse_id, _ in state.connectors}
+        numbers = {
+            (evse_id, 1 if state.record.ocpp_version == "1.6" else connector_id)
+            for _, evse in self._memory.sites.evses_of(identity)
+            for evse_id, connector_id in numbers_of(evse)
+        }
+        return sorted(key for key in numbers if key[0] not in heard_of)
+
+    async def statuses_lost(self, identity: str) -> None:
+        """Learn that a station booted and did not tell its statuses: they are unknown (ST-11)."""
+        state = self._state(identity)
+        async with state.lock:
+            if state.doubt():
+                await self._publish(state)
+
+    async def status_refused(
+        self, identity: str, connector: tuple[int, int], *, booted: bool
+    ) -> None:
+        """Learn that a station does not tell the status of a connector when asked.
+
+        One that came back without a boot tells what changes: it is what it was. After a boot it is
+        none of the station's any more, where others of its EVSE were told.
+        """
+        state = self._state(identity)
+        async with state.lock:
+            if connector in state.told:
+                return
+            if booted and not any(key[0] == connector[0] for key in state.told):
+                return
+            if booted:
+                state.connectors.pop(connector, None)
+            state.doubted.discard(connector)
+            await self._publish(state)
 
     def open_keys(self, identity: str) -> list[str]:
         """Return the station's own ids of its open transactions."""
@@ -324,6 +388,7 @@ class Stations:
 
         def remember(_: datetime) -> None:
             _keep(state, record)
+            state.told.clear()
             for listener in self.on_boot:
                 listener(identity)
 
@@ -352,10 +417,11 @@ class Stations:
         known = state.connectors.get(key)
         folded = fold_status(known, report, station=identity)
         if folded is None:
+            state.told.add(key)
             return
         self._transactions.status(work, state, report, told_at=told_at)
         work.put(folded)
-        work.then(lambda _: state.connectors.__setitem__(key, folded))
+        work.then(lambda _: _told(state, folded))
         self._publishing.station(work, state, connector=folded)
 
     async def authorize(
@@ -554,6 +620,7 @@ class Stations:
     async def start(self) -> None:
         """After a start nobody is connected yet: everybody gets the grace time to come back."""
         for state in self._memory.stations.values():
+            self._doubt_if_gone(state)
             self.expect_back(state)
 
     # --- tasks ------------------------------------------------------------------------------------
@@ -591,3 +658,10 @@ _BOOT_STATUS = {
 
 def _keep(state: StationState, record: Station) -> None:
     state.record = record
+
+
+def _told(state: StationState, connector: ConnectorState) -> None:
+    key = (connector.evse_id, connector.connector_id)
+    state.connectors[key] = connector
+    state.told.add(key)
+    state.doubted.discard(key)

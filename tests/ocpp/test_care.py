@@ -2,6 +2,7 @@
 
 import pytest
 
+from cpo.domain.quirk_profiles import Habit
 from cpo.errors import StationTimeout
 from cpo.services.ports import StationDocument
 from tests.ocpp.conftest import PASSWORD
@@ -185,3 +186,154 @@ async def test_tx20_18_after_a_boot_open_transactions_are_asked_about(caring, an
 
     (transaction,) = caring.memory.stations["CP1"].transactions.values()
     assert transaction.open is open_after
+
+
+def say(charger, connector, word, at="2026-06-01T12:00:00Z"):
+    """Tell the status of a connector in the words of the charger's version."""
+    if charger.version == "1.6":
+        fields = {"connectorId": connector, "errorCode": "NoError", "status": word}
+    else:
+        fields = {"evseId": connector, "connectorId": 1, "connectorStatus": word}
+    return charger.call("StatusNotification", timestamp=at, **fields)
+
+
+def shown(backend, number):
+    return str(backend.memory.sites.status("L-CP1", f"CP1-uid-{number}-x"))
+
+
+@pytest.fixture
+async def two_evses(open_backend):
+    """A station with two EVSEs; how long it may be away, and when it is asked, as a test says."""
+
+    async def make(**settings):
+        backend = await open_backend(**settings)
+        await backend.site("CP1", evses=2)
+        await backend.register("CP1")
+        return backend
+
+    return make
+
+
+async def away(backend, charger):
+    """Be gone for longer than the grace time."""
+    state = backend.memory.stations["CP1"]
+    backend.stations._offline_grace = 0.01
+    await charger.close()
+    await backend.until(lambda: state.gone)
+    assert (shown(backend, 1), shown(backend, 2)) == ("UNKNOWN", "UNKNOWN")
+
+
+async def test_br02_a_station_that_comes_back_counts_by_what_it_tells_then(two_evses, version):
+    """MAP-12: not by what it was when it went."""
+    backend = await two_evses()
+    charger = await backend.charger(version)
+    await say(charger, 1, "Available")
+    await say(charger, 2, "Available")
+    await away(backend, charger)
+
+    charger = await backend.charger(version, boot=False)
+    await backend.until(lambda: not backend.memory.stations["CP1"].gone)
+    assert (shown(backend, 1), shown(backend, 2)) == ("UNKNOWN", "UNKNOWN")
+    await say(charger, 1, "Faulted", at="2026-06-01T12:05:00Z")
+    assert (shown(backend, 1), shown(backend, 2)) == ("OUTOFORDER", "UNKNOWN")
+    await say(charger, 2, "Available", at="2026-06-01T12:05:00Z")
+    assert shown(backend, 2) == "AVAILABLE"
+
+
+@pytest.mark.parametrize("refusal", [{"status": "Rejected"}, ("NotImplemented", "no"), "off"])
+async def test_br02_a_station_that_cannot_be_asked_after_an_outage_is_what_it_was(
+    two_evses, version, refusal
+):
+    """It tells what changed: as it says nothing, nothing did."""
+    backend = await two_evses(refresh_delay=0.3)
+    charger = await backend.charger(version)
+    await say(charger, 1, "Available")
+    await say(charger, 2, "Reserved")
+    await away(backend, charger)
+    if refusal == "off":
+        habit = Habit(value="off", source="")
+        backend.stations.habits = lambda identity: {"triggers": habit}
+        refusal = None
+
+    await backend.charger(version, boot=False, answers={"TriggerMessage": refusal})
+
+    await backend.until(lambda: shown(backend, 1) == "AVAILABLE")
+    await backend.until(lambda: shown(backend, 2) == "RESERVED")
+
+
+async def test_st11_no_status_since_the_boot_is_asked_for_and_unknown_till_then(two_evses, version):
+    """Of each connector that is silent, not only where all are."""
+    backend = await two_evses(refresh_delay=0.05)
+    charger = await backend.charger(version, answers={"GetConfiguration": {}})
+    await say(charger, 1, "Available")
+    await say(charger, 2, "Available")
+    await charger.close()
+
+    charger = await backend.charger(version, answers={"GetConfiguration": {}})
+    await say(charger, 1, "Available")
+    await backend.until(lambda: triggers(charger) == [2])
+
+    await backend.until(lambda: shown(backend, 2) == "UNKNOWN")
+    assert shown(backend, 1) == "AVAILABLE"
+    await say(charger, 2, "Available")
+    assert shown(backend, 2) == "AVAILABLE"
+
+
+def triggers(charger):
+    """Return the EVSE or connector numbers whose status a charger was asked for."""
+    return [
+        payload["connectorId"] if charger.version == "1.6" else payload["evse"]["id"]
+        for action, payload in charger.asked
+        if payload.get("requestedMessage") == "StatusNotification"
+    ]
+
+
+async def test_st11_a_station_that_never_told_a_status_is_asked_for_those_of_its_location(
+    two_evses, version
+):
+    backend = await two_evses(refresh_delay=0.05)
+    charger = await backend.charger(version, answers={"GetConfiguration": {}})
+
+    await backend.until(lambda: triggers(charger) == [1, 2])
+    assert (shown(backend, 1), shown(backend, 2)) == ("UNKNOWN", "UNKNOWN")
+
+
+@pytest.mark.parametrize("refusal", [{"status": "NotImplemented"}, ("NotSupported", "no")])
+async def test_cm15_a_station_that_knows_no_triggers_is_not_asked_again(
+    two_evses, version, refusal
+):
+    backend = await two_evses(refresh_delay=0.05)
+    answers = {"TriggerMessage": refusal, "GetConfiguration": {}}
+    charger = await backend.charger(version, answers=answers)
+    await backend.until(lambda: triggers(charger) == [1])
+    await charger.close()
+
+    passed_over = []
+
+    async def refused(identity, connector, *, booted):
+        passed_over.append(connector)
+
+    backend.stations.status_refused = refused
+    again = await backend.charger(version, answers=answers)
+    await backend.until(lambda: passed_over == [(1, 1), (2, 1)])
+    assert triggers(again) == []
+
+
+async def test_st11_a_connector_that_a_station_has_no_more_does_not_hide_the_others(two_evses):
+    """After a boot it tells one connector of two, and refuses to tell the other."""
+    backend = await two_evses(refresh_delay=0.05)
+    charger = await backend.charger("2.0.1")
+
+    async def tell(connector, word):
+        await charger.call(
+            "StatusNotification", timestamp="2026-06-01T12:00:00Z",
+            evseId=1, connectorId=connector, connectorStatus=word,
+        )  # fmt: skip
+
+    await tell(1, "Available")
+    await tell(2, "Occupied")
+    await charger.close()
+    charger = await backend.charger("2.0.1", answers={"TriggerMessage": {"status": "Rejected"}})
+    await tell(1, "Available")
+
+    await backend.until(lambda: shown(backend, 1) == "AVAILABLE")

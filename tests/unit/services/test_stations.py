@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 from charging import NOON, Charging
+from waiting import until
 
 from cpo.domain.events import (
     Availability,
@@ -90,7 +91,7 @@ async def test_a_clock_that_ran_ahead_does_not_hide_later_reports(charging):
 
 
 async def test_a_station_that_stays_away_becomes_unknown_and_comes_back(charging):
-    """BR-02, BO-13, MAP-10: after the grace time; back as it was known."""
+    """BR-02, BO-13, MAP-10, MAP-12: after the grace time; back with what it tells then."""
     await charging.status(report())
     state = charging.memory.stations["CP1"]
     charging.stations._offline_grace = 0.01
@@ -104,9 +105,28 @@ async def test_a_station_that_stays_away_becomes_unknown_and_comes_back(charging
         version = "1.6"
 
     charging.stations.connected(Link())
-    async with asyncio.timeout(30):
-        while status(charging) != "AVAILABLE":
-            await asyncio.sleep(0.01)
+    await until(lambda: not state.gone)
+    assert status(charging) == "UNKNOWN"
+    await charging.status(report(Availability.OCCUPIED, minutes=9))
+
+    assert status(charging) == "CHARGING"
+    assert status(charging, "CP1-uid-2-x") == "UNKNOWN"
+
+
+async def test_what_was_unknown_before_a_restart_has_to_be_told_anew(charging):
+    """BR-02: over a restart of ours, too."""
+    for number in (1, 2):
+        await charging.status(report(evse_id=number))
+    state = charging.memory.stations["CP1"]
+    await charging.stations._went(state)
+    state.gone = False  # a new process knows neither
+    state.told.clear()
+    await charging.stations.start()
+    await charging.status(report(Availability.AVAILABLE, minutes=1, evse_id=0))
+    await charging.status(report(Availability.OCCUPIED, minutes=1, evse_id=2))
+
+    assert (status(charging), status(charging, "CP1-uid-2-x")) == ("UNKNOWN", "CHARGING")
+    await charging.stations.close()
 
 
 async def test_the_end_of_a_replaced_connection_changes_nothing(charging):
