@@ -23,7 +23,7 @@ from aiohttp import web
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from cpo import telemetry
-from cpo.config import Settings
+from cpo.config import Ocpp, Settings
 from cpo.db.store import SqlStore, open_store
 from cpo.domain.command import Command, CommandKind, Outcome
 from cpo.domain.quality import QualityRules
@@ -119,6 +119,30 @@ def keys_of(settings: Settings) -> Keys:
     )
 
 
+def status_rules(settings: Ocpp) -> StatusRules:
+    """Return which status of a charger is shown as which, as the settings say."""
+    return StatusRules(
+        available=EvseStatus(settings.available_status),
+        preparing=EvseStatus(settings.preparing_status),
+        charging=EvseStatus(settings.charging_status),
+        suspended_ev=EvseStatus(settings.suspended_ev_status),
+        suspended_evse=EvseStatus(settings.suspended_evse_status),
+        finishing=EvseStatus(settings.finishing_status),
+        reserved=EvseStatus(settings.reserved_status),
+        unavailable=EvseStatus(settings.unavailable_status),
+        faulted=EvseStatus(settings.faulted_status),
+        blocked_after=timedelta(seconds=settings.blocked_after),
+    )
+
+
+def _blocking(rules: StatusRules, stations: Stations) -> list[Job]:
+    """Return what notices that a cable blocks by now, where that is asked for."""
+    if not rules.waits:
+        return []
+    every = min(60.0, max(0.05, rules.blocked_after.total_seconds() / 4))
+    return [Job("blocked", every, stations.look_again)]
+
+
 def _derived(secret: bytes, purpose: bytes) -> bytes:
     return blake2b(secret, digest_size=32, person=purpose).digest()
 
@@ -212,11 +236,7 @@ class App:
         await memory.load(store)
         partners = Partners(store, now)
         await partners.load()
-        rules = StatusRules(
-            preparing=EvseStatus(settings.ocpp.preparing_status),
-            finishing=EvseStatus(settings.ocpp.finishing_status),
-        )
-        publishing = Publishing(memory, partners, rules)
+        publishing = Publishing(memory, partners, status_rules(settings.ocpp), now=now)
         parties = [(party.country_code, party.party_id) for party in settings.parties]
         tokens = Tokens(memory, store, now=now, party=parties[0])
         side = partner_side(
@@ -309,6 +329,7 @@ class App:
         self._start_jobs(
             [
                 Job("stale-transactions", 60.0, stale.sweep),
+                *_blocking(publishing.rules, stations),
                 Job("station-tariffs", 60.0, tariffs.sweep),
                 Job("tls", 10.0, self.renew_tls),
             ]

@@ -71,6 +71,9 @@ def unit(name: str) -> dict[str, Any]:
 # Not shorter than 0.05 s: tests need no waiting, and zero would spin.
 Lifetime = Annotated[float, Field(ge=0, json_schema_extra=unit("seconds"))]
 Seconds = Annotated[float, Field(ge=0.05, le=86_400 * 366, json_schema_extra=unit("seconds"))]
+ShownStatus = Literal[
+    "AVAILABLE", "BLOCKED", "CHARGING", "INOPERATIVE", "OUTOFORDER", "RESERVED", "UNKNOWN"
+]
 PerSecond = Annotated[float, Field(ge=0, json_schema_extra=unit("per second, 0 = no limit"))]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Host = Annotated[str, Field(min_length=1, max_length=255)]
@@ -341,8 +344,9 @@ class Ocpp(Section):
         "booted together does not beat together",
     )
     call_timeout: Seconds = Field(30, description="how long a station may take to answer a request")
-    offline_grace: Seconds = Field(
-        300, description="a station may be away this long before its EVSEs become UNKNOWN"
+    offline_grace: Lifetime = Field(
+        300,
+        description="a station may be away this long before its EVSEs become UNKNOWN; 0 = at once",
     )
     start_timeout: Seconds = Field(
         120,
@@ -401,11 +405,38 @@ class Ocpp(Section):
     handshake_timeout: Seconds = Field(10, description="time for a connection to become a session")
     ping_interval: Seconds = Field(30, description="WebSocket ping to each station")
     ping_timeout: Seconds = Field(30, description="a ping unanswered this long ends the connection")
+    available_status: ShownStatus = Field(
+        "AVAILABLE", description="OCPI status of an EVSE that says Available"
+    )
     preparing_status: Literal["CHARGING", "AVAILABLE", "BLOCKED"] = Field(
         "CHARGING", description="OCPI status of an EVSE whose cable is in before the charge"
     )
+    charging_status: ShownStatus = Field(
+        "CHARGING", description="OCPI status of an EVSE that charges"
+    )
+    suspended_ev_status: ShownStatus = Field(
+        "CHARGING", description="OCPI status of an EVSE whose car takes no energy"
+    )
+    suspended_evse_status: ShownStatus = Field(
+        "CHARGING", description="OCPI status of an EVSE that gives its car no energy"
+    )
     finishing_status: Literal["CHARGING", "BLOCKED"] = Field(
         "CHARGING", description="OCPI status of an EVSE whose cable is still in after the charge"
+    )
+    blocked_after: Lifetime = Field(
+        0,
+        description="where a cable that is in before or after the charge means BLOCKED: after "
+        "this long, and CHARGING until then",
+    )
+    reserved_status: ShownStatus = Field(
+        "RESERVED", description="OCPI status of an EVSE that is reserved"
+    )
+    unavailable_status: ShownStatus = Field(
+        "INOPERATIVE",
+        description="OCPI status of an EVSE that says Unavailable, or whose station does",
+    )
+    faulted_status: ShownStatus = Field(
+        "OUTOFORDER", description="OCPI status of an EVSE that says Faulted, or whose station does"
     )
     refresh_delay: Seconds = Field(
         10,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cpo.domain.events import Availability, Boot, StatusReport
@@ -82,12 +82,45 @@ class ConnectorState(Named, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class StatusRules:
-    """The settings of the mapping table (each row may be set by the operator)."""
+    """The settings of the mapping table (each row may be set by the operator).
 
+    Where `preparing` or `finishing` is BLOCKED, it is so only after `blocked_after`.
+    """
+
+    available: EvseStatus = EvseStatus.AVAILABLE
     preparing: EvseStatus = EvseStatus.CHARGING
+    charging: EvseStatus = EvseStatus.CHARGING
+    suspended_ev: EvseStatus = EvseStatus.CHARGING
+    suspended_evse: EvseStatus = EvseStatus.CHARGING
     finishing: EvseStatus = EvseStatus.CHARGING
+    reserved: EvseStatus = EvseStatus.RESERVED
     unavailable: EvseStatus = EvseStatus.INOPERATIVE
     faulted: EvseStatus = EvseStatus.OUTOFORDER
+    blocked_after: timedelta = timedelta(0)
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether it makes a difference what a cable that is in is there for."""
+        rows = (self.charging, self.suspended_ev, self.suspended_evse, self.finishing)
+        return any(row is not self.preparing for row in rows)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a status may change only because time passes."""
+        return bool(self.blocked_after) and EvseStatus.BLOCKED in (self.preparing, self.finishing)
+
+    def occupied(self, activity: str | None, lasted: timedelta | None) -> EvseStatus:
+        """Return what an EVSE is whose cable is in, by what that is there for."""
+        status = {
+            "Preparing": self.preparing,
+            "SuspendedEV": self.suspended_ev,
+            "SuspendedEVSE": self.suspended_evse,
+            "Finishing": self.finishing,
+        }.get(activity or "", self.charging)
+        early = lasted is not None and lasted < self.blocked_after
+        if early and status is EvseStatus.BLOCKED and activity in ("Preparing", "Finishing"):
+            return EvseStatus.CHARGING
+        return status
 
 
 def fold_status(
@@ -114,19 +147,17 @@ def fold_status(
     )
 
 
-def connector_status(state: ConnectorState, rules: StatusRules) -> EvseStatus:
-    """Map one connector's state to OCPI (MAP-10)."""
+def connector_status(
+    state: ConnectorState, rules: StatusRules, *, lasted: timedelta | None = None
+) -> EvseStatus:
+    """Map one connector's state, and how long it has lasted, to OCPI (MAP-10)."""
     match state.availability:
         case Availability.AVAILABLE:
-            return EvseStatus.AVAILABLE
+            return rules.available
         case Availability.OCCUPIED:
-            if state.activity == "Preparing":
-                return rules.preparing
-            if state.activity == "Finishing":
-                return rules.finishing
-            return EvseStatus.CHARGING
+            return rules.occupied(state.activity, lasted)
         case Availability.RESERVED:
-            return EvseStatus.RESERVED
+            return rules.reserved
         case Availability.UNAVAILABLE:
             return rules.unavailable
         case Availability.FAULTED:
@@ -157,6 +188,7 @@ def evse_status(
     operator: EvseStatus | None,
     bound: bool,
     rules: StatusRules,
+    lasted: Mapping[tuple[int, int], timedelta] | None = None,
 ) -> EvseStatus:
     """Fold everything known about an EVSE into its OCPI status (MAP-10 to MAP-13, ST-02).
 
@@ -170,28 +202,32 @@ def evse_status(
         operator: the operator's own word, which beats the charger's.
         bound: a station is named for the EVSE; without one it is PLANNED.
         rules: the settings of the mapping.
+        lasted: how long connectors have been what they are, by their numbers.
     """
     if operator is not None:
         return operator
     if not bound:
         return EvseStatus.PLANNED
-    states = list(connectors)
     if not online:
         return EvseStatus.UNKNOWN
-    if doubted:
-        sure = [s for s in states if (s.evse_id, s.connector_id) not in doubted]
-        if len(sure) < len(states):
-            # One cable in use is enough to know; for anything else all have to be heard.
-            used = any(connector_status(s, rules) is EvseStatus.CHARGING for s in sure)
-            return EvseStatus.CHARGING if used else EvseStatus.UNKNOWN
+    mapped: set[EvseStatus] = set()
+    silent = False
+    for state in connectors:
+        key = (state.evse_id, state.connector_id)
+        if key in doubted:
+            silent = True
+            continue
+        since = lasted.get(key) if lasted is not None else None
+        mapped.add(connector_status(state, rules, lasted=since))
+    if silent:
+        # One cable in use is enough to know; for anything else all have to be heard.
+        return EvseStatus.CHARGING if EvseStatus.CHARGING in mapped else EvseStatus.UNKNOWN
     if whole is not None and whole.availability in (Availability.FAULTED, Availability.UNAVAILABLE):
         overlay = connector_status(whole, rules)
-        own = {connector_status(state, rules) for state in states}
         # A worse state of its own stays visible below the overlay.
-        return EvseStatus.OUTOFORDER if own == {EvseStatus.OUTOFORDER} else overlay
-    if not states:
+        return rules.faulted if mapped == {rules.faulted} else overlay
+    if not mapped:
         return EvseStatus.CHARGING if in_transaction else EvseStatus.UNKNOWN
-    mapped = {connector_status(state, rules) for state in states}
     return next((status for status in _PRIORITY if status in mapped), EvseStatus.UNKNOWN)
 
 

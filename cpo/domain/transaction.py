@@ -245,6 +245,38 @@ def with_status(transaction: Transaction, report: StatusReport) -> Transaction:
     return replace(transaction, states=_with_state(transaction.states, report.at, state))
 
 
+def activity(transaction: Transaction | None, *, since: datetime) -> str:
+    """Return what a cable is in for, in the words of 1.6: of 2.x, the transaction tells.
+
+    Args:
+        transaction: the newest at the EVSE.
+        since: when the cable was first told to be in.
+    """
+    if transaction is None:
+        return "Preparing"
+    if not transaction.running:
+        after = transaction.ended_at is not None and transaction.ended_at >= since
+        return "Finishing" if after else "Preparing"
+    told = [state for _, state in transaction.states]
+    if told and (known := _ACTIVITY_OF_STATE.get(told[-1])) is not None:
+        return known
+    # Connected or idle: before the energy flowed, or after it was stopped.
+    if any(state in _ACTIVITY_OF_STATE for state in told):
+        return "Finishing"
+    return "Charging" if transaction.verdict is Verdict.ACCEPTED else "Preparing"
+
+
+def last_change(transaction: Transaction) -> datetime:
+    """Return when a transaction last told that what the car does has changed."""
+    changed = transaction.states[-1][0] if transaction.states else transaction.started_at
+    return max(transaction.ended_at, changed) if transaction.ended_at is not None else changed
+
+
+_ACTIVITY_OF_STATE = {
+    ChargingState.CHARGING: "Charging",
+    ChargingState.SUSPENDED_EV: "SuspendedEV",
+    ChargingState.SUSPENDED_EVSE: "SuspendedEVSE",
+}
 _STATE_OF_ACTIVITY = {
     "Charging": ChargingState.CHARGING,
     "SuspendedEV": ChargingState.SUSPENDED_EV,

@@ -50,6 +50,8 @@ class StationState:
     # and those that have to tell it anew before it counts for partners (BR-02, ST-11).
     told: set[tuple[int, int]] = field(default_factory=set)
     doubted: set[tuple[int, int]] = field(default_factory=set)
+    # Since when connectors have been what they are, where that was not first told lately.
+    since: dict[tuple[int, int], datetime] = field(default_factory=dict)
     strange: set[int] = field(default_factory=set)
     """EVSE or connector numbers it has named that no location binds (MV-24)."""
     authorizations: dict[str, tuple[Authorization, datetime]] = field(default_factory=dict)
@@ -58,6 +60,23 @@ class StationState:
     def online(self) -> bool:
         """Whether a live connection is there."""
         return self.link is not None
+
+    def told_since(self, connector: ConnectorState) -> datetime:
+        """Return since when a connector has been what it tells."""
+        key = (connector.evse_id, connector.connector_id)
+        known = self.connectors.get(key)
+        if (
+            known is None
+            or known.availability is not connector.availability
+            or known.activity != connector.activity
+        ):
+            return connector.at
+        return self.since.get(key, known.at)
+
+    def newest_at(self, evse_id: int) -> Transaction | None:
+        """Return the newest transaction at an EVSE, ended or not."""
+        found = [t for t in self.transactions.values() if t.evse_id == evse_id]
+        return max(found, key=lambda t: t.started_at, default=None)
 
     def doubt(self) -> bool:
         """Let no status count that was not told by now; False where all were."""
@@ -76,6 +95,7 @@ class StationState:
         self.clock = StationClock(record.clock_offset_s)
         self.connectors = {(c.evse_id, c.connector_id): c for c in connectors}
         self.doubted.clear()
+        self.since.clear()
         self.transactions, self.running, self.starts = {}, {}, {}
         self.history_loaded = False
         self.authorizations.clear()

@@ -1,16 +1,18 @@
 """Which partners must hear of which object."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Protocol
 
 from cpo.domain.cdr import Cdr
+from cpo.domain.events import Availability
 from cpo.domain.location import Evse, Location
 from cpo.domain.partner import Partner, PartnerStatus
 from cpo.domain.policy import SUPPRESSED, suppressed
 from cpo.domain.station import Approval, ConnectorState, EvseStatus, StatusRules, evse_status
 from cpo.domain.tariff import Tariff, undoubted
+from cpo.domain.transaction import Transaction, activity, last_change
 from cpo.domain.values import replace
 from cpo.services.memory import Memory, StationState, belongs
 from cpo.services.ports import EvseState, Kind, Work
@@ -41,10 +43,14 @@ _MODULE = {
 class Publishing:
     """Turns changes into dirty marks of the partners concerned."""
 
-    def __init__(self, memory: Memory, partners: PartnerBook, rules: StatusRules) -> None:
+    def __init__(
+        self, memory: Memory, partners: PartnerBook, rules: StatusRules,
+        *, now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:  # fmt: skip
         self._memory = memory
         self._partners = partners
-        self._rules = rules
+        self.rules = rules
+        self._now = now
 
     def listeners(self, kind: Kind) -> list[Partner]:
         """Return the connected partners that take objects of a kind (PUSH-9)."""
@@ -254,9 +260,12 @@ class Publishing:
         *,
         connector: ConnectorState | None = None,
         gone: bool | None = None,
+        transaction: Transaction | None = None,
     ) -> None:
         """Fold one EVSE anew; write and mark it when its published status changed."""
-        status = self.status_of(evse, state, connector=connector, gone=gone)
+        status = self.status_of(
+            evse, state, connector=connector, gone=gone, transaction=transaction
+        )
         known = self._memory.sites.statuses.get((location.id, evse.uid))
         if known is not None and known.status is status:
             return
@@ -284,6 +293,7 @@ class Publishing:
         *,
         connector: ConnectorState | None = None,
         gone: bool | None = None,
+        transaction: Transaction | None = None,
     ) -> EvseStatus:
         """Return what an EVSE's published status has to be now."""
         operator = EvseStatus(evse.operator_status) if evse.operator_status else None
@@ -295,11 +305,16 @@ class Publishing:
             key = (connector.evse_id, connector.connector_id)
             states[key] = connector
             doubted = doubted - {key}
+        connectors: Iterable[ConnectorState] = belongs(evse, states.values())
+        lasted = None
+        if self.rules.told_apart:
+            connectors, lasted = self._uses(state, connectors, transaction)
         ever = state.online or state.record.booted_at is not None or bool(states)
         numbers = evse.binding.connector_ids.values() if evse.binding else ()
         evse_id = evse.binding.evse_id if evse.binding else None
         return evse_status(
-            belongs(evse, states.values()),
+            connectors,
+            lasted=lasted,
             doubted=doubted,
             whole=states.get((0, 0)) or states.get((0, 1)),
             online=not (state.gone if gone is None else gone),
@@ -308,8 +323,42 @@ class Publishing:
             ),
             operator=operator,
             bound=ever,
-            rules=self._rules,
+            rules=self.rules,
         )
+
+    def charge(self, work: Work, state: StationState, transaction: Transaction) -> None:
+        """Fold the EVSE of a transaction anew, where that says what its cable is in for."""
+        if not self.rules.told_apart:
+            return
+        for location, evse in self._memory.sites.evses_of(state.record.identity):
+            if evse.binding is not None and evse.binding.evse_id == transaction.evse_id:
+                self.evse(work, location, evse, state, transaction=transaction)
+
+    def _uses(
+        self,
+        state: StationState,
+        connectors: Iterable[ConnectorState],
+        transaction: Transaction | None,
+    ) -> tuple[list[ConnectorState], dict[tuple[int, int], timedelta]]:
+        """Say of cables that are in what they are there for, and for how long."""
+        found = list(connectors)
+        lasted: dict[tuple[int, int], timedelta] = {}
+        for place, one in enumerate(found):
+            if one.availability is not Availability.OCCUPIED:
+                continue
+            since = state.told_since(one)
+            if one.activity is None:
+                newest = state.newest_at(one.evse_id)
+                if transaction is not None and (
+                    newest is None or newest.started_at <= transaction.started_at
+                ):
+                    newest = transaction
+                word = activity(newest, since=since)
+                if word == "Finishing" and newest is not None:
+                    since = max(since, last_change(newest))
+                found[place] = replace(one, activity=word)
+            lasted[one.evse_id, one.connector_id] = self._now() - since
+        return found, lasted
 
 
 def _terms(tariff: Tariff) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import structlog
 
 from cpo.domain.events import (
+    Availability,
     Boot,
     EventKind,
     IdToken,
@@ -617,6 +618,13 @@ class Stations:
             raise NotFound("station", identity)
         return state
 
+    async def look_again(self) -> None:
+        """Publish what changes only because time passes: a cable that blocks by now."""
+        for state in list(self._memory.stations.values()):
+            if any(c.availability is Availability.OCCUPIED for c in state.connectors.values()):
+                async with state.lock:
+                    await self._publish(state)
+
     async def start(self) -> None:
         """After a start nobody is connected yet: everybody gets the grace time to come back."""
         for state in self._memory.stations.values():
@@ -662,6 +670,7 @@ def _keep(state: StationState, record: Station) -> None:
 
 def _told(state: StationState, connector: ConnectorState) -> None:
     key = (connector.evse_id, connector.connector_id)
+    state.since[key] = state.told_since(connector)
     state.connectors[key] = connector
     state.told.add(key)
     state.doubted.discard(key)

@@ -253,6 +253,8 @@ class Transactions:
         event: TransactionEvent | None,
     ) -> Decimal | None:
         changed = before is None or not same_but_for_readings(before, after)
+        if changed:
+            self._publishing.charge(work, state, after)
         if event is not None and (event.samples or event.seq is not None):
             key = event_key(event) if event.seq is not None else None
             work.add(Readings(after.id, event.received_at, event.samples, key))

@@ -60,7 +60,7 @@ class Charging:
         self.partners = Partners()
         self.emsp = Emsp()
         now = lambda: self.clock  # noqa: E731
-        self.publishing = Publishing(self.memory, self.partners, StatusRules())
+        self.publishing = Publishing(self.memory, self.partners, StatusRules(), now=now)
         self.billing = Billing(
             self.memory.sites,
             secret=uuid.UUID(int=7),

@@ -1,5 +1,6 @@
 """Status reports folded into one EVSE status (MAP-10 to MAP-13; ST-01 to ST-12)."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -84,6 +85,18 @@ def test_preparing_and_finishing_follow_the_settings():
 def test_several_connectors_make_one_status(one, other, expected):
     """MAP-11, ST-12."""
     assert fold(state(one), state(other, connector_id=2)) == expected
+
+
+def test_any_number_of_connectors_make_the_status_of_the_table():
+    """MAP-11, ST-12: CHARGING, OUTOFORDER if all, RESERVED, AVAILABLE, INOPERATIVE, OUTOFORDER."""
+    alone = {a: fold(state(a)) for a in Availability}
+    order = ["CHARGING", "RESERVED", "AVAILABLE", "INOPERATIVE", "OUTOFORDER", "UNKNOWN"]
+    for number in (1, 2, 3, 4):
+        for words in itertools.product(Availability, repeat=number):
+            made = fold(*(state(word, connector_id=n) for n, word in enumerate(words, 1)))
+            shown = {alone[word] for word in words}
+            expected = "OUTOFORDER" if shown == {"OUTOFORDER"} else min(shown, key=order.index)
+            assert made == expected, words
 
 
 def test_the_station_as_a_whole_overlays_its_connectors():
