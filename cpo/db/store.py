@@ -7,7 +7,7 @@ import asyncio
 import sqlite3
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -36,7 +36,7 @@ from cpo.domain.session import Session
 from cpo.domain.station import ConnectorState, Station
 from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import Token
-from cpo.domain.transaction import Phase, Snapshot, Transaction
+from cpo.domain.transaction import Phase, Snapshot, Transaction, thinned
 from cpo.domain.values import replace
 from cpo.errors import Conflict, CpoError
 from cpo.services.ports import (
@@ -353,12 +353,27 @@ class SqlStore:
         return await self._transactions(_TRANSACTION.where(_TX.phase != "ended"), readings=_OPEN)
 
     async def recent_transactions(self, station: str, limit: int) -> list[Transaction]:
-        """Return a station's newest transactions, newest first."""
-        return await self._transactions(
+        """Return a station's newest transactions, newest first, to know them again.
+
+        Those whose books are closed have no readings, but the last where no stop told the register.
+        """
+        statement = (
             _TRANSACTION.where(_TX.station == station)
             .order_by(_TX.started_at.desc(), _TX.id.desc())
             .limit(limit)
         )
+
+        def read(connection: Connection) -> list[Transaction]:
+            found = [(row, rows.transaction(row, ())) for row in connection.execute(statement)]
+            metered = [row.id for row, one in found if _wants_readings(one)]
+            readings = _readings(connection, _readings_of(metered))
+            whole = [
+                rows.transaction(row, readings[row.id]) if row.id in readings else one
+                for row, one in found
+            ]
+            return [thinned(one) if one.settled else one for one in whole]
+
+        return self._as_read(await self._reads.run(read))
 
     async def unplaced_transactions(self, station: str, limit: int) -> list[Transaction]:
         """Return a station's ended transactions that no Location was known for, newest first."""
@@ -389,20 +404,14 @@ class SqlStore:
     ) -> list[Transaction]:
         def read(connection: Connection) -> list[Transaction]:
             found = connection.execute(statement).all()
-            by_transaction: dict[str, list[Any]] = defaultdict(list)
-            if readings is not None:
-                wanted = [readings]
-            else:
-                wanted = [
-                    _READINGS.where(rows.READINGS.c.transaction_id.in_([r.id for r in part]))
-                    for part in _slices(found, 500)
-                ]
-            for statement_ in wanted:
-                for row in connection.execute(statement_.order_by(rows.READINGS.c.id)):
-                    by_transaction[row.transaction_id].append(row)
+            wanted = [readings] if readings is not None else _readings_of([r.id for r in found])
+            by_transaction = _readings(connection, wanted)
             return [rows.transaction(row, by_transaction[row.id]) for row in found]
 
-        found = await self._reads.run(read)
+        return self._as_read(await self._reads.run(read))
+
+    def _as_read(self, found: list[Transaction]) -> list[Transaction]:
+        """Note of transactions that were read what is stored of them."""
         for transaction in found:
             # Another node may have written it since we did.
             self._stored.pop(transaction.id, None)
@@ -764,6 +773,27 @@ _ALONE = frozenset({ConnectorState, Frame, Readings})
 # The lists in which what is put may have stood elsewhere before; a CDR is put once.
 _MOVING: dict[type, str] = {Session: "sessions", Token: "tokens", Command: "commands"}
 _TOUCHED = {Kind.SESSION: "sessions", Kind.CDR: "cdrs"}
+
+
+def _readings_of(ids: Sequence[str]) -> list[Select[Any]]:
+    """Return the statements that read the readings of transactions."""
+    return [_READINGS.where(rows.READINGS.c.transaction_id.in_(part)) for part in _slices(ids, 500)]
+
+
+def _readings(connection: Connection, wanted: Iterable[Select[Any]]) -> dict[str, list[Any]]:
+    """Return rows of readings by their transaction, in the order in which they were told."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for statement in wanted:
+        for row in connection.execute(statement.order_by(rows.READINGS.c.id)):
+            found[row.transaction_id].append(row)
+    return found
+
+
+def _wants_readings(transaction: Transaction) -> bool:
+    """Tell whether only its readings tell how a transaction ended, or it has not."""
+    return not transaction.settled or (
+        transaction.start_key is not None and transaction.end_wh is None
+    )
 
 
 @cache

@@ -131,6 +131,11 @@ class Transaction(Named, frozen=True, kw_only=True):
         """Whether the charger still counts on it; a reservation has no transaction yet."""
         return self.phase is Phase.ACTIVE or self.phase is Phase.PENDING
 
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended and its books are closed."""
+        return self.phase is Phase.ENDED and "settled" in self.flags
+
 
 def start_key(station: str, event: TransactionEvent) -> str:
     """Return the content key of a 1.6 StartTransaction (reliability 1.3; TX16-02).
@@ -353,6 +358,22 @@ def last_register(transaction: Transaction) -> Decimal | None:
     if not told:
         return transaction.begin_wh
     return max(told, key=lambda sample: sample.at).register_wh
+
+
+def thinned(transaction: Transaction) -> Transaction:
+    """Return what a transaction is known by, without what it was billed from.
+
+    The register it ended at stays, in `samples` where no stop told it.
+    """
+    register = last_register(transaction) if transaction.end_wh is None else None
+    last = transaction.ended_at or transaction.started_at
+    return replace(
+        transaction,
+        samples=() if register is None else (Sample(last, register_wh=register),),
+        states=(),
+        seen=frozenset(),
+        snapshot=None,
+    )
 
 
 def same_but_for_readings(one: Transaction, other: Transaction) -> bool:

@@ -16,7 +16,7 @@ from cpo.domain.location import Evse, Location
 from cpo.domain.station import ConnectorState, EvseStatus, Station
 from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import Authorization, Token
-from cpo.domain.transaction import Transaction
+from cpo.domain.transaction import Transaction, thinned
 from cpo.errors import Conflict
 from cpo.services.ports import EvseState, Seat, StationLink, Store, Work
 from cpo.services.recency import Recency
@@ -34,6 +34,10 @@ class StationState:
     connectors: dict[tuple[int, int], ConnectorState] = field(default_factory=dict)
     transactions: dict[str, Transaction] = field(default_factory=dict)
     running: dict[str, Transaction] = field(default_factory=dict)
+    thin: set[str] = field(default_factory=set)
+    """Keys of ended transactions that are held without their readings, states and snapshot."""
+    whole: list[str] = field(default_factory=list)
+    """Keys of ended transactions that are held with all of that, the newest last."""
     starts: dict[str, str] = field(default_factory=dict)
     history_loaded: bool = False
     link: StationLink | None = None
@@ -97,6 +101,7 @@ class StationState:
         self.doubted.clear()
         self.since.clear()
         self.transactions, self.running, self.starts = {}, {}, {}
+        self.thin, self.whole = set(), []
         self.history_loaded = False
         self.authorizations.clear()
         for transaction in transactions:
@@ -112,8 +117,9 @@ class StationState:
         return max(found, key=lambda t: t.started_at, default=None)
 
     def remember(self, transaction: Transaction) -> None:
-        """Keep a transaction, and forget old ended ones."""
+        """Keep a transaction; of ended ones only the newest with their readings, the old not."""
         self.transactions[transaction.key] = transaction
+        self.thin.discard(transaction.key)
         if transaction.running:
             self.running[transaction.key] = transaction
         else:
@@ -122,23 +128,53 @@ class StationState:
             before = self.starts.get(transaction.start_key)
             if before is not None and before != transaction.key:
                 # The same start, under an id that was never told.
-                self.transactions.pop(before, None)
-                self.running.pop(before, None)
+                self.forget(before)
             self.starts[transaction.start_key] = transaction.key
+        if transaction.settled:
+            self._shelve(transaction.key)
         if len(self.transactions) > _KEPT:
             for key, old in list(self.transactions.items()):
                 if len(self.transactions) <= _KEPT:
                     break
                 if not old.open:
-                    del self.transactions[key]
-                    if old.start_key is not None:
-                        self.starts.pop(old.start_key, None)
+                    self.forget(key)
+
+    def recall(self, transaction: Transaction) -> None:
+        """Keep an ended transaction that was read without its readings, to know it again."""
+        self.remember(transaction)
+        if transaction.settled:
+            self.whole.remove(transaction.key)
+            self.thin.add(transaction.key)
+
+    def forget(self, key: str) -> None:
+        """Know nothing of a transaction any more; the database still does."""
+        known = self.transactions.pop(key, None)
+        self.running.pop(key, None)
+        self.thin.discard(key)
+        if key in self.whole:
+            self.whole.remove(key)
+        if known is not None and known.start_key is not None:
+            self.starts.pop(known.start_key, None)
+
+    def _shelve(self, key: str) -> None:
+        """Let go of the readings of all but the last ended transactions: some hold thousands."""
+        if key in self.whole:
+            self.whole.remove(key)
+        self.whole.append(key)
+        while len(self.whole) > _WHOLE:
+            old = self.whole.pop(0)
+            known = self.transactions.get(old)
+            if known is not None and known.settled:
+                self.transactions[old] = thinned(known)
+                self.thin.add(old)
 
 
 # How many stations' numbers are kept for which it is known whether they are bound.
 _NUMBERS = 100_000
 # How many transactions of a station stay in memory for chargers that resend old ones.
 _KEPT = 64
+# How many of those that ended keep their readings: what still comes is nearly always of these.
+_WHOLE = 2
 
 
 @dataclass(frozen=True, slots=True)

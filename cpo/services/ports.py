@@ -318,7 +318,10 @@ class Store(Protocol):
         ...
 
     async def recent_transactions(self, station: str, limit: int) -> list[Transaction]:
-        """Return a station's newest transactions, newest first."""
+        """Return a station's newest transactions, newest first, to know them again.
+
+        Those whose books are closed have no readings, but the last where no stop told the register.
+        """
         ...
 
     async def unplaced_transactions(self, station: str, limit: int) -> list[Transaction]:

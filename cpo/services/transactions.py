@@ -146,6 +146,7 @@ class Transactions:
             if found is None and event.kind is not EventKind.STARTED:
                 # A start that the last transactions do not know is new: nothing to read.
                 found = await self._store.transaction_by_key(state.record.identity, key)
+        found = await self._whole(state, found)
         if (
             found is not None
             and not found.open
@@ -165,19 +166,31 @@ class Transactions:
         await self._load_history(state)
         for transaction in state.transactions.values():
             if ended_by(transaction, event):
-                return transaction  # told before
+                return await self._whole(state, transaction)  # told before
         fitting = [one for one in state.open_transactions() if may_end(one, event)]
         if len(fitting) != 1:
             return None
         return replace(fitting[0], flags=fitting[0].flags | {_MATCHED})
 
+    async def _whole(
+        self, state: StationState, transaction: Transaction | None
+    ) -> Transaction | None:
+        """Return a transaction with its readings, read again where memory let them go."""
+        if transaction is None or transaction.key not in state.thin:
+            return transaction
+        found = await self._store.transaction(transaction.id)
+        if found is None:
+            state.forget(transaction.key)
+        return found
+
     async def _load_history(self, state: StationState) -> None:
         """Read a station's last transactions once, so that old resends are recognised."""
         if state.history_loaded:
             return
-        for transaction in await self._store.recent_transactions(state.record.identity, 32):
+        recent = await self._store.recent_transactions(state.record.identity, 32)
+        for transaction in reversed(recent):
             if transaction.key not in state.transactions:
-                state.remember(transaction)
+                state.recall(transaction)
         state.history_loaded = True
 
     async def _orphan(
@@ -529,7 +542,7 @@ class Transactions:
             return None
         if key not in state.transactions and not _never_given(key):
             await self._load_history(state)
-        return state.transactions.get(key)
+        return await self._whole(state, state.transactions.get(key))
 
     def status(
         self, work: Work, state: StationState, report: StatusReport, *, told_at: datetime
@@ -742,7 +755,8 @@ class Transactions:
         What it would have cost then is not known: its CDR is held for the operator.
         """
         async with state.lock:
-            transaction = state.transactions.get(transaction.key) or transaction
+            known = await self._whole(state, state.transactions.get(transaction.key))
+            transaction = known or transaction
             if transaction.open or transaction.snapshot is not None:
                 return False
             snapshot = self._billing.snapshot(transaction)
@@ -879,7 +893,7 @@ def _another_session(before: Transaction, after: Transaction) -> bool:
 
 
 def _forget(state: StationState, key: str, _: datetime) -> None:
-    state.transactions.pop(key, None)
+    state.forget(key)
 
 
 def _reservation_key(command: Command) -> str:

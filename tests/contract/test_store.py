@@ -167,6 +167,28 @@ async def test_ended_transactions_are_not_open_and_the_newest_comes_first(store)
     assert [t.id for t in await store.recent_transactions("CP1", 1)] == ["b"]
 
 
+async def test_recent_transactions_come_without_what_they_were_billed_from(store):
+    """Enough to know them again: a station's history is read at its first charge after a start."""
+    settled = {"phase": Phase.ENDED, "flags": frozenset({"settled"})}
+    stopped = transaction("stopped", key="1", start_key="a", end_wh=Decimal(9000), **settled)
+    lost = transaction("lost", key="2", start_key="b", started_at=NOON + HOUR, **settled)
+    running = transaction("running", key="3", started_at=NOON + 2 * HOUR)
+    unit = work(stopped, lost, running)
+    told = (Sample(NOON, Decimal(3000)), Sample(NOON + HOUR, Decimal(4000)))
+    for one in (stopped, lost, running):
+        unit.add(Readings(one.id, NOON, told))
+    await store.commit(unit)
+
+    recent = {t.id: t for t in await store.recent_transactions("CP1", 5)}
+
+    assert list(recent) == ["running", "lost", "stopped"]
+    assert recent["running"] == replace(running, samples=told)
+    assert recent["stopped"].end_wh == Decimal(9000)
+    assert [s.register_wh for s in recent["lost"].samples] == [Decimal(4000)]
+    assert {recent[id_].snapshot for id_ in ("lost", "stopped")} == {None}
+    assert (await store.transaction("stopped")).samples == told
+
+
 async def test_ended_transactions_without_a_location_are_found(store):
     ended = {"phase": Phase.ENDED, "flags": frozenset({"settled"})}
     placed = transaction("placed", key="1", snapshot=snapshot(), **ended)

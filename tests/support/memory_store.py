@@ -9,7 +9,7 @@ from cpo.domain.partner import Partner
 from cpo.domain.session import Session
 from cpo.domain.station import Station
 from cpo.domain.tokens import Token
-from cpo.domain.transaction import Transaction, restored
+from cpo.domain.transaction import Transaction, restored, thinned
 from cpo.domain.values import replace
 from cpo.errors import Invalid
 from cpo.services.ports import (
@@ -97,11 +97,14 @@ class MemoryStore:
     async def recent_transactions(self, station, limit):
         found = [t for t in self.all(Transaction) if t.station == station]
         found.sort(key=lambda t: t.received_at, reverse=True)
-        return [self._with_readings(t) for t in found[:limit]]
+        whole = [self._with_readings(t) for t in found[:limit]]
+        return [thinned(t) if t.settled else t for t in whole]
 
     async def unplaced_transactions(self, station, limit):
-        found = await self.recent_transactions(station, limit)
-        return [t for t in found if not t.open and t.snapshot is None]
+        found = [t for t in self.all(Transaction) if t.station == station]
+        found.sort(key=lambda t: t.received_at, reverse=True)
+        missing = [t for t in found if not t.open and t.snapshot is None]
+        return [self._with_readings(t) for t in missing[:limit]]
 
     async def transaction(self, id):
         found = self.rows[Transaction].get(id)

@@ -435,6 +435,68 @@ async def test_an_id_used_again_later_is_another_transaction(charging):
     assert sorted(c.energy_wh for c in charging.store.all(Cdr)) == [Decimal(1000), Decimal(3000)]
 
 
+async def charges_after(charging, number):
+    """Let the station charge so many times more, hours later."""
+    for n in range(1, number + 1):
+        later = 600 * n
+        event = start(at=at(later), received_at=at(later), meter_wh=Decimal(20_000 * n))
+        answer = await charging.told(event)
+        await charging.metered(meter(later + 1, 20_000 * n + 500, answer.transaction))
+        await charging.told(stop(answer.transaction, 20_000 * n + 1000, later + 60))
+
+
+async def test_of_ended_charges_only_the_newest_keep_their_readings_in_memory(charging):
+    """TX16-03: what is told again of an older one is compared with what is stored."""
+    first = await charging.told(start())
+    await charging.metered(meter(1, 4000, first.transaction))
+    await charging.told(stop(first.transaction))
+    await charges_after(charging, 4)
+    state = charging.memory.stations["CP1"]
+    held = [t for t in state.transactions.values() if t.samples]
+    assert (len(state.transactions), len(held)) == (5, 2)
+    before = (charging.store.all(Transaction), charging.store.all(Session), charging.store.all(Cdr))
+    readings = {key: list(kept) for key, kept in charging.store.readings.items()}
+
+    again = await charging.told(start())
+    await charging.metered(meter(1, 4000, first.transaction))
+    await charging.told(stop(first.transaction))
+    await charging.told(stop("-1"))
+
+    assert again.transaction == first.transaction
+    assert charging.store.all(Orphan) == []
+    assert (
+        charging.store.all(Transaction),
+        charging.store.all(Session),
+        charging.store.all(Cdr),
+    ) == before
+    assert {key: kept for key, kept in charging.store.readings.items() if kept} == readings
+
+
+async def test_a_late_event_of_an_older_charge_is_taken_into_all_that_is_known_of_it(charging):
+    """TX20-10, TX20-14: its CDR is held, so it may still change; the newer charges stay."""
+    token = IdToken("TAG", "ISO14443")
+    await charging.told(step(1, wh=4000, id_token=token))
+    await charging.told(step(2, EventKind.ENDED, wh=11_000))
+    state = charging.memory.stations["CP1"]
+    async with asyncio.timeout(30):
+        while "TX" not in state.transactions or not state.transactions["TX"].settled:
+            await asyncio.sleep(0.01)
+    for n in range(1, 4):
+        charging.pass_time(hours=1)
+        later = {"transaction": f"TX{n}", "id_token": token}
+        await charging.told(step(100 * n, EventKind.STARTED, wh=20_000 * n, **later))
+        await charging.told(step(100 * n + 1, EventKind.ENDED, wh=20_000 * n + 1000, **later))
+    await charging.told(step(0, EventKind.STARTED, wh=1000, id_token=token))
+
+    [whole] = [t for t in charging.store.all(Transaction) if t.key == "TX"]
+    assert [s.register_wh for s in sorted(whole.samples, key=lambda s: s.at)] == [
+        1000,
+        4000,
+        11_000,
+    ]
+    await charging.transactions.close()
+
+
 async def test_a_session_is_published_at_once_then_once_a_window(charging):
     """SES-8, contract: the first change leaves at once, followers as the newest state."""
     answer = await charging.told(start())
