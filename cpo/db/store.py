@@ -14,7 +14,7 @@ from functools import cache, partial
 from typing import Any
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from cpo.db import migrate, rows
 from cpo.db.address import Address
@@ -422,8 +422,7 @@ class SqlStore:
 
     async def document(self, station: str, kind: str, key: str) -> StationDocument | None:
         """Return a document about a station."""
-        found = (station, kind, key)
-        row = await self._one(select(rows.DOCUMENTS).where(*_equal(rows.DOCUMENTS, found)))
+        row = await self._found(rows.DOCUMENTS, (station, kind, key))
         return None if row is None else rows.document(row)
 
     async def documents(
@@ -595,12 +594,13 @@ class SqlStore:
     ) -> Token | None:
         """Return a token by its full key, compared without case (TOK-2)."""
         key = rows.token_key_of(country_code, party_id, uid, type)
-        row = await self._one(select(rows.TOKENS).where(*_equal(rows.TOKENS, key)))
+        row = await self._found(rows.TOKENS, key)
         return None if row is None else rows.token(row)
 
     async def tokens_by_uid(self, uid: str) -> list[Token]:
         """Return all tokens with that uid, compared without case, of any partner or our own."""
-        found = await self._all(select(rows.TOKENS).where(rows.TOKENS.c.uid == uid.upper()))
+        values = {"of": uid.upper()}
+        found = await self._reads.run(lambda c: c.execute(_TOKENS_BY_UID, values).all())
         return [rows.token(row) for row in found]
 
     async def tokens_held(
@@ -656,7 +656,7 @@ class SqlStore:
     async def delivery(self, partner_id: str, kind: Kind, object_id: str) -> Delivery | None:
         """Return what a partner confirmed of an object."""
         key = (partner_id, kind.value, object_id)
-        row = await self._one(select(rows.DELIVERIES).where(*_equal(rows.DELIVERIES, key)))
+        row = await self._found(rows.DELIVERIES, key)
         return None if row is None else rows.delivery(row)
 
     # --- commands and operators ----------------------------------------------------------------
@@ -756,6 +756,12 @@ class SqlStore:
     async def _all(self, statement: Select[Any]) -> Sequence[Any]:
         return await self._reads.run(lambda c: c.execute(statement).all())
 
+    async def _found(self, table: Any, key: Row) -> Any:
+        """Return the row with a primary key."""
+        statement = _by_key(table)
+        values = {f"key_{n}": value for n, value in enumerate(key)}
+        return await self._reads.run(lambda c: c.execute(statement, values).one_or_none())
+
     async def _one(self, statement: Select[Any]) -> Any:
         return await self._reads.run(lambda c: c.execute(statement).one_or_none())
 
@@ -764,6 +770,9 @@ _TX = rows.TRANSACTIONS.c
 _TRANSACTION = rows.with_snapshot(rows.TRANSACTIONS)
 _SESSION = rows.with_snapshot(rows.SESSIONS)
 _READINGS = select(rows.READINGS)
+_TOKENS_BY_UID = select(rows.TOKENS).where(
+    rows.TOKENS.c.uid == bindparam("of", type_=rows.TOKENS.c.uid.type)
+)
 _OPEN = select(rows.READINGS).where(
     rows.READINGS.c.transaction_id.in_(select(_TX.id).where(_TX.phase != "ended"))
 )
@@ -797,6 +806,15 @@ def _wants_readings(transaction: Transaction) -> bool:
 
 
 @cache
+def _by_key(table: Any) -> Select[Any]:
+    """Return the statement that reads one row, built once: building costs more than reading."""
+    columns = enumerate(table.primary_key.columns)
+    return select(table).where(
+        *(column == bindparam(f"key_{n}", type_=column.type) for n, column in columns)
+    )
+
+
+@cache
 def _documents_of(*, one_kind: bool, prefixed: bool) -> Select[Any]:
     """Return the statement that reads a station's documents, built once.
 
@@ -819,10 +837,6 @@ def _escaped(prefix: str) -> str:
 def _ignored(future: asyncio.Future[Any]) -> None:
     if not future.cancelled():
         future.exception()
-
-
-def _equal(table: Any, key: Row) -> list[ColumnElement[bool]]:
-    return [column == value for column, value in zip(table.primary_key.columns, key, strict=True)]
 
 
 def _slices(found: Sequence[Any], size: int) -> list[Sequence[Any]]:
