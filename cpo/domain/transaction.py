@@ -162,6 +162,24 @@ def event_key(event: TransactionEvent) -> str:
     return f"{event.seq}|{event.kind[0]}|{instant_key(event.told_at or event.at)}|{event.trigger}"
 
 
+def begins_another(transaction: Transaction, event: TransactionEvent) -> bool:
+    """Tell whether a start names an id that its station has used before (TX20-21).
+
+    It does not when it may be the transaction's own start, late or told again.
+    """
+    if event.kind is not EventKind.STARTED or event.seq is None:
+        return False
+    if event_key(event) in transaction.seen:
+        return False
+    at = event.at + timedelta(seconds=transaction.clock_offset_s)
+    if transaction.ended_at is not None and not transaction.open:
+        return at > transaction.ended_at
+    if event.seq == transaction.last_seq and len(transaction.seen) == 1:
+        return False  # nothing else was told of it: its start, with another time
+    known = [at for at, _ in transaction.states] + [s.at for s in transaction.samples]
+    return at > max([transaction.started_at, *known])
+
+
 def begin(id: str, station: str, key: str, event: TransactionEvent) -> Transaction:
     """Open a transaction from the first event of it that arrived, whichever that was."""
     transaction = Transaction(

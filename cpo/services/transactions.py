@@ -27,6 +27,7 @@ from cpo.domain.transaction import (
     add_samples,
     assume_ended,
     begin,
+    begins_another,
     ended_by,
     event_key,
     fold,
@@ -97,6 +98,9 @@ class Transactions:
         if event.transaction is None and event.kind is EventKind.STARTED:
             return await self._start(work, state, event)
         transaction = await self._find(state, event)
+        if transaction is not None and begins_another(transaction, event):
+            await self._close_reused(work, state, transaction, event)
+            transaction = None
         if transaction is None and event.seq is None:
             return await self._orphan(work, state, event, raw)
         if transaction is None:
@@ -147,16 +151,6 @@ class Transactions:
                 # A start that the last transactions do not know is new: nothing to read.
                 found = await self._store.transaction_by_key(state.record.identity, key)
         found = await self._whole(state, found)
-        if (
-            found is not None
-            and not found.open
-            and event.kind is EventKind.STARTED
-            and event.seq is not None
-            and event_key(event) not in found.seen
-            and found.ended_at is not None
-            and event.at > found.ended_at
-        ):
-            return None  # the station uses an old id for a new transaction (TX20-21)
         if found is None and nameless:
             return await self._without_id(state, event)
         return found
@@ -395,6 +389,19 @@ class Transactions:
         )
         log.warning("transaction.interrupted", station=state.record.identity, session=older.id)
         await self._keep(work, state, older, ended, None)
+
+    async def _close_reused(
+        self, work: Work, state: StationState, older: Transaction, event: TransactionEvent
+    ) -> None:
+        """Settle a transaction whose id its station uses for another: nothing of it will come."""
+        if not older.open and "settled" in older.flags:
+            return
+        flags = {"events_missing"} if older.missing else set()
+        if older.open:
+            older = assume_ended(older, at=event.received_at, reason="interrupted")
+            log.warning("transaction.interrupted", station=state.record.identity, session=older.id)
+        older = replace(older, flags=older.flags | flags)
+        await self._bill(work, state, await self._attributed(state, older))
 
     # --- reservations ---------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from cpo.domain.session import SessionStatus
-from tests.ocpp.conftest import Charge201
+from tests.ocpp.conftest import Books, Charge201
 from tests.support.fuzz import schema
 
 TOKEN = {"idToken": "TAG", "type": "ISO14443"}
@@ -262,6 +262,54 @@ async def test_tx20_24_begin_and_end_readings_count_once(charge201, books):
                 "timestamp": charge201.backend.at(minutes=-1),
                 "sampledValue": [{"value": 3000, "context": "Transaction.End"}],
             },
+@pytest.mark.parametrize("on", [True, False], ids=["counting on", "counting anew"])
+async def test_tx20_21_an_id_used_again_while_its_end_was_lost_is_a_new_transaction(
+    charge201, books, on
+):
+    await charge201.start(1000, minutes=-60)
+    await charge201.update(2000, minutes=-50)
+    if not on:
+        charge201.seq = 0
+    await charge201.start(5000, minutes=-30)
+    await charge201.end(6000, minutes=-20)
+
+    first, second = books.cdrs
+    assert (first.energy_wh, second.energy_wh) == (1000, 1000)
+    assert "estimated_end" in first.hold
+    assert second.hold == ()
+
+
+async def test_tx20_21_an_id_used_again_ends_the_wait_for_what_is_missing(open_backend):
+    backend = await open_backend()
+    backend.transactions._settle_time = 3600
+    await backend.site("CP1")
+    await backend.register("CP1")
+    backend.partner()
+    await backend.token("TAG")
+    charge = Charge201(backend, await backend.charger("2.0.1"))
+    await charge.start(1000, minutes=-60)
+    charge.seq = 3
+    await charge.end(3000, minutes=-50)
+    charge.seq = 0
+    await charge.start(3000, minutes=-30)
+
+    assert Books(backend).only_cdr.energy_wh == 2000
+    assert "events_missing" in Books(backend).only_cdr.flags
+
+
+@pytest.mark.parametrize("minutes", [-60, -59])
+async def test_tx20_08_tx20_21_a_start_told_again_is_no_other_transaction(
+    charge201, books, minutes
+):
+    """Also where its time was corrected meanwhile."""
+    await charge201.start(minutes=-60)
+    charge201.seq = 0
+    await charge201.start(minutes=minutes)
+    await charge201.end()
+
+    assert books.only_cdr.energy_wh == 2000
+
+
         ]
     )
 
