@@ -193,7 +193,7 @@ class Billing:
             partner_id=token.partner_id if token is not None and accepted else None,
             station=transaction.station,
             start_date_time=transaction.started_at,
-            end_date_time=transaction.ended_at,
+            end_date_time=_ended_at(transaction),
             status=status,
             energy_wh=energy_wh,
             token=token,
@@ -292,7 +292,7 @@ class Billing:
             party_id=snapshot.party_id,
             partner_id=token.partner_id,
             start_date_time=transaction.reserved_from or transaction.started_at,
-            end_date_time=max(transaction.ended_at, transaction.started_at),
+            end_date_time=_ended_at(transaction) or transaction.ended_at,
             token=token,
             auth_method=session.auth_method,
             authorization_reference=session.authorization_reference,
@@ -323,6 +323,13 @@ def _default_profile(token: Token | None, evse: Evse) -> TariffType | None:
 
 def _missing_tariff(snapshot: Snapshot) -> frozenset[str]:
     """Say when the connector names tariffs that nobody entered: no price is not free (TAR-8)."""
+def _ended_at(transaction: Transaction) -> datetime | None:
+    """Return when a transaction ended: never before it began, whatever was told (TX16-25)."""
+    if transaction.ended_at is None:
+        return None
+    return max(transaction.ended_at, transaction.started_at)
+
+
     named = any(c.tariff_ids for e in snapshot.location.evses for c in e.connectors)
     return frozenset({"tariff_unknown"}) if named and snapshot.tariff is None else frozenset()
 

@@ -195,7 +195,7 @@ class Transactions:
             Orphan(
                 station=state.record.identity,
                 at=event.received_at,
-                reason="transaction unknown at this station",
+                reason="; ".join(["transaction unknown at this station", *_bounds(state, event)]),
                 action="StopTransaction" if event.kind is EventKind.ENDED else str(event.kind),
                 payload=raw,
                 transaction=event.transaction,
@@ -846,6 +846,25 @@ def _energy_missing(state: StationState, transaction: Transaction) -> bool:
         return False
     ended_at, end_wh = max(ended, key=lambda end: end[0])
     return end_wh is not None and ended_at <= transaction.started_at and begin > end_wh + _UNTOLD_WH
+
+
+def _bounds(state: StationState, event: TransactionEvent) -> list[str]:
+    """Say how much a stop of nobody can be about, by the registers before it (TX16-17)."""
+    newest: dict[int | None, tuple[datetime, Decimal]] = {}
+    for one in state.transactions.values():
+        wh = last_register(one)
+        if one.ended_at is None or one.ended_at > event.at or wh is None:
+            continue
+        known = newest.get(one.evse_id)
+        if known is None or known[0] < one.ended_at:
+            newest[one.evse_id] = (one.ended_at, wh)
+    if event.meter_wh is None:
+        return []
+    return [
+        f"at EVSE {evse_id} at most {(event.meter_wh - wh) / 1000:f} kWh"
+        for evse_id, (_, wh) in newest.items()
+        if event.meter_wh >= wh
+    ]
 
 
 def _on_time(event: TransactionEvent, offset_s: float) -> TransactionEvent:

@@ -255,15 +255,37 @@ async def test_tx16_17_q29_a_stop_whose_start_never_came_is_kept_for_the_operato
 
     (orphan,) = books.orphans
     assert '"meterStop"' in orphan.payload
+    assert orphan.reason == "transaction unknown at this station"
+
+
+async def test_tx16_17_registers_before_bound_what_a_stop_of_nobody_is_about(
+    backend, charge, books
+):
+    for connector, begin in ((1, 1000), (2, 5000)):
+        await charge.start(
+            connectorId=connector, meterStart=begin, timestamp=backend.at(hours=-4 + connector)
+        )
+        await charge.stop(
+            meterStop=begin + 1000, timestamp=backend.at(hours=-4 + connector, minutes=30)
+        )
+
+    for stop, bounds in ((9500, ["1 at most 7.5", "2 at most 3.5"]), (4000, ["1 at most 2"])):
+        await charge.stop(transactionId=424242, meterStop=stop)
+        assert books.orphans[-1].reason == "; ".join(
+            ["transaction unknown at this station", *(f"at EVSE {bound} kWh" for bound in bounds)]
+        )
 
 
 async def test_tx16_19_meter_values_after_the_stop_leave_the_cdr_alone(charge, books):
     await charge.start()
     await charge.stop()
     before = books.only_cdr
+    session = books.only_session
     await charge.meter("9000")
 
-    assert books.only_cdr == before
+    assert (books.only_cdr, books.only_session) == (before, session)
+    stored = await charge.backend.store.transaction(session.id)
+    assert [sample.register_wh for sample in stored.samples] == [9000]
 
 
 async def test_tx16_20_q26_q27_sec10_ids_are_31_bit_positive_and_not_in_sequence(
@@ -336,6 +358,8 @@ async def test_tx16_25_a_stop_before_its_start_is_answered_and_flagged(charge, b
     await charge.stop(timestamp=backend.at(hours=-2))
 
     assert "stop_before_start" in books.transactions[0].flags
+    for told in (books.only_session, books.only_cdr):
+        assert told.end_date_time == told.start_date_time
 
 
 async def test_au06_a_blocked_tag_gets_an_id_and_a_word(backend, charge, books):
