@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,8 +12,12 @@ from cpo.domain.events import Sample, SignedReading
 
 ENERGY_REGISTER = "Energy.Active.Import.Register"
 
-_THOUSANDS = frozenset({"kWh", "kW"})
+_ENERGY_UNITS = {"wh": 1, "kwh": 1000}
 _ZERO = Decimal(0)
+# Beyond ten to the power of this no meter counts, in any unit.
+_MOST_DIGITS = 15
+# Less energy by power than this says nothing against registers that stand still.
+_TELLING_WH = 1000
 _FULL = 100  # percent
 # No connector delivers more; what rises faster is a broken reading, not energy (MV-14).
 MAX_PLAUSIBLE_POWER_W = Decimal(1_000_000)
@@ -37,7 +42,7 @@ class RawValue(NamedTuple):
 
 
 def parse_value(value: str | Decimal | int) -> Decimal | None:
-    """Read a sampled value; None when it is no finite number (MV-19)."""
+    """Read a sampled value; None when it is no number that a meter can show (MV-19)."""
     try:
         number = Decimal(value)  # forgives blanks around a number
     except InvalidOperation:
@@ -45,7 +50,19 @@ def parse_value(value: str | Decimal | int) -> Decimal | None:
             number = Decimal(str(value).replace(",", "."))
         except InvalidOperation:
             return None
-    return number if number.is_finite() else None
+    return number if number.is_finite() and abs(number.adjusted()) <= _MOST_DIGITS else None
+
+
+@lru_cache(maxsize=256)
+def _factor(measurand: str, unit: str) -> int | None:
+    """What a unit multiplies by; None where it is none of energy, and energy it should be.
+
+    Other quantities are not billed: a unit that nobody knows is taken for theirs.
+    """
+    folded = unit.strip().casefold()
+    if measurand.startswith("Energy."):
+        return _ENERGY_UNITS.get(folded)
+    return 1000 if folded == "kw" else 1
 
 
 RawValues = tuple[
@@ -63,6 +80,29 @@ def samples_of(at: datetime, values: Sequence[RawValues]) -> list[Sample]:
         sample_of(at, [value for value in values if value[6] == context])
         for context in sorted(contexts)
     ]
+
+
+def samples_at(told: Sequence[tuple[datetime, list[RawValues]]]) -> tuple[Sample, ...]:
+    """Return the samples of several instants.
+
+    Values of one instant belong together also where a station tells each by itself, as long as
+    none of them comes twice.
+    """
+    if len(told) == 1:
+        return tuple(samples_of(*told[0]))
+    together: list[tuple[datetime, list[RawValues]]] = []
+    for at, values in told:
+        if together and together[-1][0] == at:
+            known = {_kind(value) for value in together[-1][1]}
+            if known.isdisjoint(map(_kind, values)):
+                together[-1][1].extend(values)
+                continue
+        together.append((at, list(values)))
+    return tuple(sample for at, values in together for sample in samples_of(at, values))
+
+
+def _kind(value: RawValues) -> tuple[str | None, ...]:
+    return value[1], value[4], value[5], value[6]
 
 
 def sample_of(at: datetime, values: Iterable[RawValues]) -> Sample:
@@ -83,9 +123,15 @@ def sample_of(at: datetime, values: Iterable[RawValues]) -> Sample:
         number = parse_value(value)
         if number is None:
             continue
-        if unit in _THOUSANDS:
-            number *= 1000
+        if unit is not None:
+            factor = _factor(measurand, unit[:16])
+            if factor is None:
+                continue  # 50 Hz are no Wh (MV-18)
+            if factor != 1:
+                number *= factor
         if multiplier:
+            if abs(multiplier) > _MOST_DIGITS:
+                continue
             number = number.scaleb(multiplier)
         context = reading_context
         if phase is None:

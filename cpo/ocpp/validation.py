@@ -213,6 +213,8 @@ class Leniency:
     """(action, field) that may be missing, and what stands in. None: the mapping copes."""
     fractions: frozenset[str] = field(default_factory=frozenset)
     """Integer fields in which some chargers send fractions, kept exactly."""
+    unreadable: frozenset[str] = field(default_factory=frozenset)
+    """Lists whose items may hold a text that is no number as their value: it is left out."""
 
 
 def _shipped() -> Leniency:
@@ -224,6 +226,7 @@ def _shipped() -> Leniency:
         open_enums=frozenset(rules["open_enums"]),
         empty=frozenset(rules["empty"]),
         fractions=frozenset(rules["fractions"]),
+        unreadable=frozenset(rules["unreadable"]),
         defaults={(m["action"], m["field"]): m.get("value") for m in rules["missing"]},
     )
 
@@ -355,6 +358,9 @@ def _convert(
         if converted is not None:
             parent[steps[-1]] = converted
             return True
+    if isinstance(value, str) and steps[-1] == "value" and leniency.unreadable.intersection(steps):
+        del parent["value"]
+        return True
     return None
 
 

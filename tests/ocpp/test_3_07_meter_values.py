@@ -26,6 +26,27 @@ async def test_mv02_kwh_and_wh_may_be_mixed(charge, books):
 
 async def test_mv04_a_value_without_unit_takes_its_measurands_own(charge, books):
     await charge.start()
+@pytest.mark.parametrize("unit", ["kwh", "KWH", " kWh"])
+async def test_mv02_a_unit_is_known_however_it_is_written(charge, books, unit):
+    await charge.start()
+    await charge.meter("1.5", sampled={"unit": unit})
+
+    assert books.transactions[0].samples[0].register_wh == 1500
+
+
+@pytest.mark.parametrize("multiplier", [400, 10**12, -400])
+async def test_mv03_a_multiplier_beyond_any_meter_is_no_reading(charge201, books, multiplier):
+    await charge201.start()
+    unit = {"unit": "Wh", "multiplier": multiplier}
+    value = {"value": 1.5, "unitOfMeasure": unit}
+    at = charge201.backend.at(minutes=-30)
+    await charge201.update(None, meterValue=[{"timestamp": at, "sampledValue": [value]}])
+    await charge201.end()
+
+    assert books.only_cdr.energy_wh == 2000
+    assert books.only_cdr.hold == ()
+
+
     await charge.meter("11000", sampled={"measurand": "Power.Active.Import"})
 
     assert books.transactions[0].samples[0].power_w == 11000
@@ -55,6 +76,37 @@ async def test_mv05_mv06_phases_are_summed_once(charge, books):
 
 @pytest.mark.parametrize("fields", [{"connectorId": 0, "transactionId": 0}])
 async def test_mv07_the_site_meter_is_not_the_session(charge, books, fields):
+@pytest.mark.parametrize("of", ["1.6", "2.0.1"])
+async def test_mv05_phases_that_are_told_apart_are_summed(backend, books, of):
+    """Each in a MeterValue of its own, of one instant."""
+    charger = await backend.charger(of)
+
+    def apart(minutes, wh, context="Sample.Periodic"):
+        at = backend.at(minutes=minutes)
+        value = str(wh) if of == "1.6" else wh
+        return [
+            {
+                "timestamp": at,
+                "sampledValue": [{"value": value, "phase": phase, "context": context}],
+            }
+            for phase in ("L1", "L2", "L3")
+        ]
+
+    if of == "1.6":
+        charge = Charge16(backend, charger)
+        await charge.start(meterStart=3000)
+        await charge.meter(meterValue=apart(-30, 1400))
+        assert [s.register_wh for s in books.transactions[0].samples] == [4200]
+        await charge.stop(meterStop=6000)
+    else:
+        charge = Charge201(backend, charger)
+        await charge.start(None, meterValue=apart(-60, 1000, "Transaction.Begin"))
+        await charge.end(None, meterValue=apart(-1, 2000, "Transaction.End"))
+
+    assert books.only_cdr.energy_wh == 3000
+    assert books.only_cdr.flags == frozenset()
+
+
     await charge.start()
     await charge.meter("999999", **fields)
 
@@ -210,7 +262,7 @@ async def test_mv14_sec11_s7_a_leap_is_not_billed(charge, books):
     assert 1_001_000 in [sample.register_wh for sample in books.transactions[0].samples]
 
 
-@pytest.mark.parametrize("blob", ["OCMF|{}|{}", "deadbeef", "3q2+7w=="])
+@pytest.mark.parametrize("blob", ["OCMF|{}|{}", "deadbeef", "12345678", "3q2+7w=="])
 async def test_mv16_signed_data_of_any_form_is_kept_as_it_is(charge, books, blob):
     await charge.start()
     await charge.meter(blob, sampled={"format": "SignedData", "context": "Transaction.Begin"})
@@ -321,6 +373,7 @@ async def test_mv22_what_the_car_gives_back_is_not_billed_as_taken(charge, books
     await charge.stop()
 
     assert books.only_cdr.energy_wh == 2000
+    assert books.transactions[0].samples[0].register_wh is None
 
 
 async def test_mv24_an_unknown_connector_is_answered_and_shown(backend, charge):
@@ -362,6 +415,49 @@ async def test_sec11_a_register_below_zero_is_no_baseline(charge, books):
 
     assert books.only_cdr.energy_wh == 2000
     assert "begin_rejected" in books.only_cdr.flags
+@pytest.mark.parametrize("unit", ["Hz", "A", "kW", "kVAh"])
+@pytest.mark.parametrize("of", ["1.6", "2.0.1"])
+async def test_mv18_a_value_in_no_unit_of_energy_is_no_register(backend, books, of, unit):
+    """Without a measurand it would be one."""
+    charger = await backend.charger(of)
+    if of == "1.6":
+        charge = Charge16(backend, charger)
+        await charge.start()
+        await charge.meter("2100.5", sampled={"unit": unit})
+        await charge.stop()
+    else:
+        charge = Charge201(backend, charger)
+        await charge.start()
+        value = {"value": 2100.5, "unitOfMeasure": {"unit": unit}}
+        at = backend.at(minutes=-30)
+        await charge.update(None, meterValue=[{"timestamp": at, "sampledValue": [value]}])
+        await charge.end()
+
+    (cdr,) = books.cdrs
+    assert cdr.energy_wh == 2000
+    registers = [s.register_wh for s in books.transactions[0].samples]
+    assert Decimal("2100.5") not in registers
+    assert cdr.flags == frozenset()
+
+
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+@pytest.mark.parametrize(
+    ("text", "wh"),
+    [("", None), ("NaN", None), ("-", None), ("1500,5", "1500.5"), (" 1500 ", "1500")],
+)
+async def test_mv19_values_of_2x_that_are_hardly_numbers(backend, books, of, text, wh):
+    charge = Charge201(backend, await backend.charger(of))
+    await charge.start(1000)
+    values = [{"value": text}, {"value": 11000, "measurand": "Power.Active.Import"}]
+    at = backend.at(minutes=-30)
+    await charge.update(None, meterValue=[{"timestamp": at, "sampledValue": values}])
+
+    sample = books.transactions[0].samples[-1]
+    assert sample.register_wh == (wh and Decimal(wh))
+    assert sample.power_w == 11000
+    assert backend.metrics.ocpp_deviations.value("type") == 1
+
+
 
 
 async def test_mv15_q34_a_meter_that_calls_kwh_wh_is_read_as_the_operator_says(backend, books):

@@ -112,7 +112,9 @@ def bad_payloads(version, actions):
                     bounds | wrong | (LENIENT if version != "1.6" else set()),
                 )
                 text = spoilt(payload, path, lambda: "many")
-                yield f"{where} text", action, text, wrong
+                # A reading that nobody can read is left out, the message counts (MV-19).
+                reading = "sampledValue" in path and path[-1] == "value"
+                yield f"{where} text", action, text, LENIENT if reading else wrong
             if isinstance(value, str):
                 long = spoilt(payload, path, lambda: "y" * 5000)
                 yield f"{where} long", action, long, bounds | LENIENT

@@ -15,7 +15,7 @@ from cpo.domain.events import (
     StatusReport,
     TransactionEvent,
 )
-from cpo.domain.metering import ENERGY_REGISTER, RawValues, samples_of
+from cpo.domain.metering import ENERGY_REGISTER, RawValues, samples_at
 from cpo.domain.tokens import Verdict, alias_of
 from cpo.ocpp.values import read_instant, write_instant
 from cpo.services.intake import BootAnswer, TokenAnswer
@@ -143,7 +143,7 @@ def meter_report(payload: dict[str, Any], received_at: datetime) -> MeterReport:
 
 def samples(meter_values: Any, received_at: datetime) -> tuple[Sample, ...]:
     """Read a list of MeterValue; one sample per instant and reading context."""
-    found: list[Sample] = []
+    told: list[tuple[datetime, list[RawValues]]] = []
     for meter_value in meter_values:
         at = read_instant(meter_value.get("timestamp"), received_at)
         values: list[RawValues] = []
@@ -156,7 +156,7 @@ def samples(meter_values: Any, received_at: datetime) -> tuple[Sample, ...]:
             signed = _signed(value, context, at) if get("format") == "SignedData" else None
             values.append(
                 (
-                    value,
+                    value if signed is None else "",
                     get("measurand", ENERGY_REGISTER),
                     get("unit"),
                     0,
@@ -166,8 +166,8 @@ def samples(meter_values: Any, received_at: datetime) -> tuple[Sample, ...]:
                     signed,
                 )
             )
-        found += samples_of(at, values)
-    return tuple(found)
+        told.append((at, values))
+    return samples_at(told)
 
 
 def _signed(value: Any, context: str, at: datetime) -> SignedReading:

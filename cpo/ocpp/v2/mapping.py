@@ -16,7 +16,7 @@ from cpo.domain.events import (
     StatusReport,
     TransactionEvent,
 )
-from cpo.domain.metering import ENERGY_REGISTER, RawValues, samples_of
+from cpo.domain.metering import ENERGY_REGISTER, RawValues, samples_at
 from cpo.ocpp.values import read_instant, write_instant
 from cpo.services.intake import BootAnswer, TokenAnswer
 
@@ -154,7 +154,7 @@ def meter_report(payload: dict[str, Any], received_at: datetime) -> MeterReport:
 
 def samples(meter_values: Any, received_at: datetime) -> tuple[Sample, ...]:
     """Read a list of MeterValueType; one sample per instant and reading context."""
-    found: list[Sample] = []
+    told: list[tuple[datetime, list[RawValues]]] = []
     for meter_value in meter_values:
         at = read_instant(meter_value.get("timestamp"), received_at)
         values: list[RawValues] = []
@@ -178,8 +178,8 @@ def samples(meter_values: Any, received_at: datetime) -> tuple[Sample, ...]:
                     _signed(signed, context, at) if signed else None,
                 )
             )
-        found += samples_of(at, values)
-    return tuple(found)
+        told.append((at, values))
+    return samples_at(told)
 
 
 def _signed(signed: dict[str, Any], context: str, at: datetime) -> SignedReading:
