@@ -100,7 +100,8 @@ class SignedReading:
 class Sample(Value, frozen=True):
     """All that a meter said at one instant, in Wh, W, A, V and percent; phases already summed.
 
-    `register_wh` is the import register at the outlet, an odometer. `context` is the OCPP
+    `register_wh` is the import register at the outlet, an odometer, `net_wh` one of import less
+    export. `context` is the OCPP
     reading context (Sample.Periodic, Transaction.Begin, Transaction.End, Sample.Clock …).
     """
 
@@ -114,6 +115,7 @@ class Sample(Value, frozen=True):
     voltage_v: Decimal | None = None
     context: str = "Sample.Periodic"
     signed: SignedReading | None = None
+    net_wh: Decimal | None = None
 
 
 class MeterReport(Named, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Meter readings: units, phases, register resets, and the energy of a session."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -155,12 +155,15 @@ def sample_of(at: datetime, values: Iterable[RawValues]) -> Sample:
         get("Voltage"),
         context,
         signed,
+        get(_NET),
     )
 
 
+_NET = "Energy.Active.Net"
 _WANTED = frozenset(
     {
         ENERGY_REGISTER,
+        _NET,
         "Power.Active.Import",
         "Current.Import",
         "SoC",
@@ -209,17 +212,20 @@ def energy_curve(
     """Fold the readings of a session into its energy over time (MAP-21, section 7 of the cases).
 
     Order of trust: registers named Transaction.Begin/End, `begin_wh`/`end_wh` (1.6 meterStart and
-    meterStop), register samples, interval values, the integral of power (flagged `estimated`).
+    meterStop), register samples, a net register, interval values, the integral of power (flagged
+    `estimated`).
 
     Flags: `meter_reset` (the register fell and went on), `meter_stop_below_start`,
     `meter_stop_implausible` (a stop value below trusted readings), `implausible_jump`
     (a reading that rises faster than `max_power_w` allows is not counted), `dip_ignored` (a few
     readings below those around them are not counted), `session_relative`
     (samples count from zero while the start value is an odometer), `begin_rejected`,
+    `energy_exported` (the car gave some back, which nothing is taken off for), `no_energy`,
     `estimated`.
     """
-    flags: set[str] = set()
     ordered = sorted(samples, key=lambda s: s.at)
+    exports = [sample.export_wh for sample in ordered if sample.export_wh is not None]
+    flags = {"energy_exported"} if exports and exports[-1] > exports[0] else set()
     registers: list[tuple[datetime, Decimal]] = []
     begin_sample: tuple[datetime, Decimal] | None = None
     end_sample: tuple[datetime, Decimal] | None = None
@@ -241,7 +247,13 @@ def energy_curve(
     if named is not None:
         base = named[0]
     if base is None and not registers and end_sample is None and end_wh is None:
-        return _without_registers(ordered, started_at=started_at, ended_at=ended_at)
+        found = _without_registers(ordered, started_at=started_at, ended_at=ended_at)
+        return replace(found, flags=found.flags | flags)
+    if ended_at is not None:
+        told = [base, end_wh, *(end_sample or ())[1:], *(wh for _, wh in registers)]
+        better = _where_they_stand(told, ordered, started_at=started_at, ended_at=ended_at)
+        if better is not None:
+            return replace(better, flags=better.flags | flags)
 
     readings = [reading for reading in registers if ended_at is None or reading[0] <= ended_at]
     # The start is known at the start; a first sample a moment later must not move it.
@@ -368,6 +380,31 @@ def _relative(readings: Sequence[tuple[datetime, Decimal]], base: Decimal) -> bo
     return max(values) < base and all(a <= b for a, b in pairwise(values))
 
 
+def _where_they_stand(
+    told: Sequence[Decimal | None],
+    samples: Sequence[Sample],
+    *,
+    started_at: datetime,
+    ended_at: datetime,
+) -> EnergyCurve | None:
+    """The energy of a charge whose registers do not say it; None where they do.
+
+    One reading alone is no difference. Registers that never moved are believed, unless intervals or
+    power say that energy was drawn; where all are 0 there is no register.
+    """
+    values = [wh for wh in told if wh is not None]
+    if len(set(values)) > 1:
+        return None
+    found = _without_registers(samples, started_at=started_at, ended_at=ended_at)
+    if len(values) == 1:
+        return found
+    if found.total_wh < _TELLING_WH and (found.estimated or found.total_wh <= 0 or values[0]):
+        return None
+    if values[0] == 0 and not found.estimated:
+        return found
+    return replace(found, flags=found.flags | {"estimated"}, estimated=True)
+
+
 def jumps(
     a: tuple[datetime, Decimal],
     b: tuple[datetime, Decimal],
@@ -384,16 +421,20 @@ def jumps(
 def _without_registers(
     samples: Sequence[Sample], *, started_at: datetime, ended_at: datetime | None
 ) -> EnergyCurve:
-    """Energy from interval values, else from power, as an estimate (MV-08)."""
+    """Energy from a net register, interval values, or else power, as an estimate (MV-08)."""
     points: list[tuple[datetime, Decimal]] = [(started_at, _ZERO)]
     total = _ZERO
-    intervals = [s for s in samples if s.interval_wh is not None]
+    within = [s for s in samples if ended_at is None or s.at <= ended_at]
+    nets = [(s.at, s.net_wh) for s in within if s.net_wh is not None]
+    if len(nets) > 1:
+        return EnergyCurve(_closed(points + _net(nets), ended_at), frozenset())
+    intervals = _intervals(within, started_at)
     if intervals:
-        for sample in intervals:
-            total += sample.interval_wh or _ZERO
-            points.append((sample.at, total))
+        for at, wh in intervals.items():
+            total += wh
+            points.append((at, total))
         return EnergyCurve(_closed(points, ended_at), frozenset())
-    powers = [(s.at, s.power_w) for s in samples if s.power_w is not None]
+    powers = [(s.at, s.power_w) for s in within if s.power_w is not None]
     for index, (at, power) in enumerate(powers):
         until = powers[index + 1][0] if index + 1 < len(powers) else (ended_at or at)
         seconds = Decimal((until - at).total_seconds())
@@ -402,6 +443,35 @@ def _without_registers(
             points.append((until, total))
     flags = frozenset({"estimated"}) if powers else frozenset({"no_energy"})
     return EnergyCurve(_closed(points, ended_at), flags, estimated=bool(powers))
+
+
+def _intervals(samples: Sequence[Sample], started_at: datetime) -> dict[datetime, Decimal]:
+    """The intervals of a charge, each once.
+
+    An end repeats them: of one instant one counts. Those by the clock run beside the others.
+    """
+    told = [
+        s
+        for s in samples
+        if s.interval_wh is not None
+        and s.interval_wh >= 0
+        and s.at >= started_at
+        and s.context != "Transaction.Begin"
+    ]
+    own = [s for s in told if s.context != "Sample.Clock"]
+    return {s.at: s.interval_wh or _ZERO for s in own or told}
+
+
+def _net(readings: Sequence[tuple[datetime, Decimal]]) -> list[tuple[datetime, Decimal]]:
+    """What a register of import less export comes to: what was given back is not billed."""
+    first = readings[0][1]
+    total = max(readings[-1][1] - first, _ZERO)
+    points = []
+    reached = _ZERO
+    for at, wh in readings:
+        reached = max(reached, min(wh - first, total))
+        points.append((at, reached))
+    return points
 
 
 def _closed(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from cpo.domain.events import SignedReading
 from cpo.domain.gaps import price_may_change
-from cpo.domain.periods import MeterSample, Record
-from cpo.domain.tariff import Tariff
+from cpo.domain.periods import Activity, MeterSample, Record
+from cpo.domain.price_plan import plan_of
+from cpo.domain.tariff import Dimension, Tariff
 
 if TYPE_CHECKING:
     from cpo.domain.meter_keys import MeterKey
@@ -36,6 +37,7 @@ _WORDS = {
     "begin_rejected": "the start value 0 was not believed: the next reading was an odometer",
     "estimated": "no register told the energy: it is the integral of power",
     "no_energy": "nothing told the energy",
+    "energy_exported": "the car gave energy back; what it took is billed whole",
     "stop_values_differ": "the stop was told with two different registers",
     "stop_repeated_differently": "the stop was told again with other values; the first counts",
     "start_unknown": "the start was never told; the first message counts as it",
@@ -101,7 +103,12 @@ def verdict(
         max_power_w: What the connector delivers, where that is known.
     """
     reasons = [
-        Reason(code=flag, text=_WORDS[flag], holds=flag in rules.holding)
+        Reason(
+            code=flag,
+            text=_WORDS[flag],
+            holds=flag in rules.holding
+            and (flag != "no_energy" or _priced_by_energy(record, tariff)),
+        )
         for flag in sorted(flags)
         if flag in _WORDS
     ]
@@ -111,6 +118,15 @@ def verdict(
         reasons += _too_fast(readings, rules, max_power_w)
     reasons += _mislabelled(record, rules)
     return tuple(reasons)
+
+
+def _priced_by_energy(record: Record, tariff: Tariff | None) -> bool:
+    """Whether the car may have charged, and energy has a price: then no reading is not nothing."""
+    if tariff is None or record.only_reserved:
+        return False
+    if not plan_of(tariff).session[Dimension.ENERGY]:
+        return False
+    return not record.states or any(s.state is Activity.CHARGING for s in record.states)
 
 
 def _gaps(

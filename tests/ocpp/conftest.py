@@ -282,6 +282,10 @@ class Books:
         return self._all("Cdr")
 
     @property
+    def evse_states(self) -> list[Any]:
+        return self._all("EvseState")
+
+    @property
     def orphans(self) -> list[Any]:
         return self._all("Orphan")
 

@@ -1,5 +1,7 @@
 """ocpp-conformance 3.7: meter values."""
 
+from decimal import Decimal
+
 import pytest
 
 from cpo.web.api import shapes
@@ -24,8 +26,6 @@ async def test_mv02_kwh_and_wh_may_be_mixed(charge, books):
     assert [s.register_wh for s in books.transactions[0].samples] == [1500, 1800]
 
 
-async def test_mv04_a_value_without_unit_takes_its_measurands_own(charge, books):
-    await charge.start()
 @pytest.mark.parametrize("unit", ["kwh", "KWH", " kWh"])
 async def test_mv02_a_unit_is_known_however_it_is_written(charge, books, unit):
     await charge.start()
@@ -47,6 +47,8 @@ async def test_mv03_a_multiplier_beyond_any_meter_is_no_reading(charge201, books
     assert books.only_cdr.hold == ()
 
 
+async def test_mv04_a_value_without_unit_takes_its_measurands_own(charge, books):
+    await charge.start()
     await charge.meter("11000", sampled={"measurand": "Power.Active.Import"})
 
     assert books.transactions[0].samples[0].power_w == 11000
@@ -74,8 +76,6 @@ async def test_mv05_mv06_phases_are_summed_once(charge, books):
         assert books.transactions[0].samples[-1].register_wh == expected
 
 
-@pytest.mark.parametrize("fields", [{"connectorId": 0, "transactionId": 0}])
-async def test_mv07_the_site_meter_is_not_the_session(charge, books, fields):
 @pytest.mark.parametrize("of", ["1.6", "2.0.1"])
 async def test_mv05_phases_that_are_told_apart_are_summed(backend, books, of):
     """Each in a MeterValue of its own, of one instant."""
@@ -107,6 +107,8 @@ async def test_mv05_phases_that_are_told_apart_are_summed(backend, books, of):
     assert books.only_cdr.flags == frozenset()
 
 
+@pytest.mark.parametrize("fields", [{"connectorId": 0, "transactionId": 0}])
+async def test_mv07_the_site_meter_is_not_the_session(charge, books, fields):
     await charge.start()
     await charge.meter("999999", **fields)
 
@@ -137,6 +139,89 @@ async def test_mv08_intervals_count_where_there_is_no_register(charge201, books)
     await charge201.end(None)
 
     assert books.only_cdr.energy_wh == 500
+
+
+def measured(charge, minutes, value, measurand, context="Sample.Periodic"):
+    text = value if isinstance(charge, Charge201) else str(value)
+    sampled = {"value": text, "measurand": measurand, "context": context}
+    return {"timestamp": charge.backend.at(minutes=minutes), "sampledValue": [sampled]}
+
+
+async def test_mv08_an_interval_that_the_end_tells_again_counts_once(charge201, books):
+    """And those by the clock, which run beside the others, not at all."""
+    interval = "Energy.Active.Import.Interval"
+    await charge201.start(None, meterValue=[measured(charge201, -60, 90, interval)])
+    mine = [measured(charge201, minutes, 250, interval) for minutes in (-40, -20)]
+    for one in mine:
+        await charge201.update(None, meterValue=[one])
+    clock = [measured(charge201, -30, 400, interval, "Sample.Clock")]
+    await charge201.update(None, meterValue=clock)
+    begin = measured(charge201, -60, 90, interval, "Transaction.Begin")
+    await charge201.end(None, meterValue=[begin, *mine])
+
+    assert books.only_cdr.energy_wh == 90 + 500
+
+
+async def test_mv08_intervals_count_where_both_registers_of_1_6_are_nothing(charge, books):
+    await charge.start(meterStart=0)
+    for minutes in (-40, -20):
+        value = measured(charge, minutes, 250, "Energy.Active.Import.Interval")
+        await charge.meter(meterValue=[value])
+    await charge.stop(meterStop=0)
+
+    assert books.only_cdr.energy_wh == 500
+    assert books.only_cdr.hold == ()
+
+
+@pytest.mark.parametrize("register", [0, 500])
+async def test_mv08_power_beside_a_register_that_stands_still_is_an_estimate_that_waits(
+    charge, books, register
+):
+    await charge.start(meterStart=register)
+    await charge.meter(meterValue=[measured(charge, -61, 6000, "Power.Active.Import")])
+    await charge.meter(meterValue=[measured(charge, -31, 6000, "Power.Active.Import")])
+    await charge.stop(meterStop=register)
+
+    assert books.only_cdr.energy_wh == 6000
+    assert books.only_cdr.hold == ("estimated",)
+
+
+@pytest.mark.parametrize("begin", [1000, None], ids=["the first only", "none"])
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_tx20_14_a_charge_whose_energy_nothing_tells_waits_for_the_operator(
+    backend, books, of, begin
+):
+    charge = Charge201(backend, await backend.charger(of))
+    await charge.start(begin)
+    await charge.end(None)
+
+    assert books.only_cdr.energy_wh == 0
+    assert books.only_cdr.hold == ("no_energy",)
+
+
+async def test_tx20_14_a_car_that_never_charged_took_nothing(charge201, books):
+    await charge201.start(None, info={"chargingState": "EVConnected"})
+    await charge201.end(None)
+
+    assert books.only_cdr.energy_wh == 0
+    assert books.only_cdr.hold == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "wh"),
+    [((1000, 2000, 3000), 2000), ((1000, 4000, 3000), 2000), ((1000, 500, 900), 0)],
+    ids=["taken", "given back", "given more"],
+)
+async def test_mv22_a_net_register_counts_where_there_is_no_other(charge201, books, values, wh):
+    await charge201.start(None)
+    for minutes, value in zip((-60, -30, -1), values, strict=True):
+        told = measured(charge201, minutes, value, "Energy.Active.Net")
+        await charge201.update(None, minutes, meterValue=[told])
+    await charge201.end(None)
+
+    assert books.only_cdr.energy_wh == wh
+    assert sum(period.energy_wh for period in books.only_cdr.periods) == wh
+    assert books.only_cdr.hold == ()
 
 
 async def test_mv09_q25_readings_without_an_id_belong_to_the_connectors_transaction(charge, books):
@@ -194,6 +279,28 @@ async def test_mv11_q36_a_placeholder_of_zero_is_no_baseline(charge201, books):
 
     assert books.only_cdr.energy_wh < 1000
     assert "begin_rejected" in books.only_cdr.flags
+
+
+async def test_mv11_a_small_odometer_after_a_placeholder_is_not_billed_unseen(charge201, books):
+    """50 kWh within a minute are more than the connector's 22 kW."""
+    await charge201.start(0, -60)
+    await charge201.update(50_000, -59)
+    await charge201.update(51_000, -30)
+    await charge201.end(52_000, -1)
+
+    assert books.only_cdr.hold == ("implausible_power",)
+
+
+@pytest.mark.parametrize("odometer", [5_000_000, 50_000])
+async def test_mv12_samples_that_count_from_zero_between_two_odometers(charge, books, odometer):
+    await charge.start(meterStart=odometer)
+    for number, minutes in enumerate(range(-50, -5, 5)):
+        await charge.meter(str(100 + 200 * number), minutes)
+    await charge.stop(meterStop=odometer + 2000)
+
+    assert books.only_cdr.energy_wh == 2000
+    assert "session_relative" in books.only_cdr.flags
+    assert books.only_cdr.hold == ()
 
 
 async def test_mv12_q35_samples_that_count_from_zero_are_told_from_the_odometer(charge, books):
@@ -266,6 +373,7 @@ async def test_mv14_sec11_s7_a_leap_is_not_billed(charge, books):
 async def test_mv16_signed_data_of_any_form_is_kept_as_it_is(charge, books, blob):
     await charge.start()
     await charge.meter(blob, sampled={"format": "SignedData", "context": "Transaction.Begin"})
+    assert books.transactions[0].samples[0].register_wh is None
     await charge.stop()
 
     assert [reading.data for reading in books.only_cdr.signed] == [blob]
@@ -305,6 +413,49 @@ async def test_mv18_q17_measurands_that_do_not_count_are_taken_and_left_aside(
     await charge.stop()
 
     assert books.only_cdr.energy_wh == 2000
+
+
+@pytest.mark.parametrize("unit", ["Hz", "A", "kW", "kVAh"])
+@pytest.mark.parametrize("of", ["1.6", "2.0.1"])
+async def test_mv18_a_value_in_no_unit_of_energy_is_no_register(backend, books, of, unit):
+    """Without a measurand it would be one."""
+    charger = await backend.charger(of)
+    if of == "1.6":
+        charge = Charge16(backend, charger)
+        await charge.start()
+        await charge.meter("2100.5", sampled={"unit": unit})
+        await charge.stop()
+    else:
+        charge = Charge201(backend, charger)
+        await charge.start()
+        value = {"value": 2100.5, "unitOfMeasure": {"unit": unit}}
+        at = backend.at(minutes=-30)
+        await charge.update(None, meterValue=[{"timestamp": at, "sampledValue": [value]}])
+        await charge.end()
+
+    (cdr,) = books.cdrs
+    assert cdr.energy_wh == 2000
+    registers = [s.register_wh for s in books.transactions[0].samples]
+    assert Decimal("2100.5") not in registers
+    assert cdr.flags == frozenset()
+
+
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+@pytest.mark.parametrize(
+    ("text", "wh"),
+    [("", None), ("NaN", None), ("-", None), ("1500,5", "1500.5"), (" 1500 ", "1500")],
+)
+async def test_mv19_values_of_2x_that_are_hardly_numbers(backend, books, of, text, wh):
+    charge = Charge201(backend, await backend.charger(of))
+    await charge.start(1000)
+    values = [{"value": text}, {"value": 11000, "measurand": "Power.Active.Import"}]
+    at = backend.at(minutes=-30)
+    await charge.update(None, meterValue=[{"timestamp": at, "sampledValue": values}])
+
+    sample = books.transactions[0].samples[-1]
+    assert sample.register_wh == (wh and Decimal(wh))
+    assert sample.power_w == 11000
+    assert backend.metrics.ocpp_deviations.value("type") == 1
 
 
 @pytest.mark.parametrize(
@@ -369,11 +520,14 @@ async def test_mv21_q44_meter_values_of_201_inside_a_transaction_are_its_own(cha
 
 async def test_mv22_what_the_car_gives_back_is_not_billed_as_taken(charge, books):
     await charge.start()
-    await charge.meter("700", sampled={"measurand": "Energy.Active.Export.Register"})
+    for minutes, wh in ((-40, "100"), (-20, "700")):
+        value = {"measurand": "Energy.Active.Export.Register"}
+        await charge.meter(wh, minutes, sampled=value)
     await charge.stop()
 
     assert books.only_cdr.energy_wh == 2000
-    assert books.transactions[0].samples[0].register_wh is None
+    assert "energy_exported" in books.only_cdr.flags
+    assert books.only_cdr.hold == ()
 
 
 async def test_mv24_an_unknown_connector_is_answered_and_shown(backend, charge):
@@ -415,49 +569,6 @@ async def test_sec11_a_register_below_zero_is_no_baseline(charge, books):
 
     assert books.only_cdr.energy_wh == 2000
     assert "begin_rejected" in books.only_cdr.flags
-@pytest.mark.parametrize("unit", ["Hz", "A", "kW", "kVAh"])
-@pytest.mark.parametrize("of", ["1.6", "2.0.1"])
-async def test_mv18_a_value_in_no_unit_of_energy_is_no_register(backend, books, of, unit):
-    """Without a measurand it would be one."""
-    charger = await backend.charger(of)
-    if of == "1.6":
-        charge = Charge16(backend, charger)
-        await charge.start()
-        await charge.meter("2100.5", sampled={"unit": unit})
-        await charge.stop()
-    else:
-        charge = Charge201(backend, charger)
-        await charge.start()
-        value = {"value": 2100.5, "unitOfMeasure": {"unit": unit}}
-        at = backend.at(minutes=-30)
-        await charge.update(None, meterValue=[{"timestamp": at, "sampledValue": [value]}])
-        await charge.end()
-
-    (cdr,) = books.cdrs
-    assert cdr.energy_wh == 2000
-    registers = [s.register_wh for s in books.transactions[0].samples]
-    assert Decimal("2100.5") not in registers
-    assert cdr.flags == frozenset()
-
-
-@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
-@pytest.mark.parametrize(
-    ("text", "wh"),
-    [("", None), ("NaN", None), ("-", None), ("1500,5", "1500.5"), (" 1500 ", "1500")],
-)
-async def test_mv19_values_of_2x_that_are_hardly_numbers(backend, books, of, text, wh):
-    charge = Charge201(backend, await backend.charger(of))
-    await charge.start(1000)
-    values = [{"value": text}, {"value": 11000, "measurand": "Power.Active.Import"}]
-    at = backend.at(minutes=-30)
-    await charge.update(None, meterValue=[{"timestamp": at, "sampledValue": values}])
-
-    sample = books.transactions[0].samples[-1]
-    assert sample.register_wh == (wh and Decimal(wh))
-    assert sample.power_w == 11000
-    assert backend.metrics.ocpp_deviations.value("type") == 1
-
-
 
 
 async def test_mv15_q34_a_meter_that_calls_kwh_wh_is_read_as_the_operator_says(backend, books):
