@@ -652,8 +652,8 @@ class BillingRules(Section):
         2,
         gt=0,
         le=1000,
-        description="more than so many times `max_electric_power` of the connector, over five "
-        "minutes or longer, is `implausible_power`",
+        description="more than so many times what the connector delivers, over five minutes or "
+        "longer, is `implausible_power`",
     )
 
 

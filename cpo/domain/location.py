@@ -7,7 +7,8 @@ computes with is typed; the rest is carried along as checked values in `details`
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from decimal import Decimal
+from typing import Any, Final, TypeVar
 
 from cpo.domain.site_checks import LOCATION, OPERATOR_STATUSES
 from cpo.errors import Invalid, NotFound
@@ -24,6 +25,15 @@ class Binding:
     station: str
     evse_id: int | None = None
     connector_ids: Mapping[str, int] = field(default_factory=dict)
+
+
+PHASES: Final = {
+    "AC_1_PHASE": 1,
+    "AC_2_PHASE": 2,
+    "AC_2_PHASE_SPLIT": 2,
+    "AC_3_PHASE": 3,
+    "DC": 1,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +53,19 @@ class Connector:
     tariff_ids: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     changed_at: datetime | None = None
+
+    @property
+    def phases(self) -> int:
+        """How many phases it delivers."""
+        return PHASES.get(self.power_type, 3)
+
+    @property
+    def most_w(self) -> Decimal:
+        """What it delivers at most: volts times amperes, or less where that is said."""
+        most = Decimal(self.max_voltage) * self.max_amperage * self.phases
+        if self.max_electric_power is None:
+            return most
+        return min(most, Decimal(self.max_electric_power))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

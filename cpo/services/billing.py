@@ -241,19 +241,15 @@ class Billing:
         if snapshot is None:
             return ()
         _, record = self._whole(transaction)
-        delivers = [
-            connector.max_electric_power
-            for evse in snapshot.location.evses
-            for connector in evse.connectors
-            if connector.max_electric_power
-        ]
+        evses = snapshot.location.evses
+        delivers = [connector.most_w for evse in evses for connector in evse.connectors]
         return verdict(
             record,
             flags,
             rules=self._rules,
             tariff=snapshot.price_tariff,
             zone=ZoneInfo(snapshot.location.time_zone),
-            max_power_w=Decimal(max(delivers)) if delivers else None,
+            max_power_w=max(delivers, default=None),
         )
 
     def cdr(
@@ -323,15 +319,15 @@ def _default_profile(token: Token | None, evse: Evse) -> TariffType | None:
 
 def _missing_tariff(snapshot: Snapshot) -> frozenset[str]:
     """Say when the connector names tariffs that nobody entered: no price is not free (TAR-8)."""
+    named = any(c.tariff_ids for e in snapshot.location.evses for c in e.connectors)
+    return frozenset({"tariff_unknown"}) if named and snapshot.tariff is None else frozenset()
+
+
 def _ended_at(transaction: Transaction) -> datetime | None:
     """Return when a transaction ended: never before it began, whatever was told (TX16-25)."""
     if transaction.ended_at is None:
         return None
     return max(transaction.ended_at, transaction.started_at)
-
-
-    named = any(c.tariff_ids for e in snapshot.location.evses for c in e.connectors)
-    return frozenset({"tariff_unknown"}) if named and snapshot.tariff is None else frozenset()
 
 
 def _has_gone_on(transaction: Transaction) -> bool:

@@ -42,13 +42,6 @@ log = structlog.get_logger()
 PROFILE: Final = "charging-profile"
 EXTERNAL: Final = "charging-limit"
 PRIORITY: Final = "priority-charging"
-_PHASES: Final = {
-    "AC_1_PHASE": 1,
-    "AC_2_PHASE": 2,
-    "AC_2_PHASE_SPLIT": 2,
-    "AC_3_PHASE": 3,
-    "DC": 1,
-}
 # Half an ampere of rounding in a station is nobody's mistake.
 TOLERANCE_A: Final = Decimal("0.5")
 _MARGIN: Final = 5.0
@@ -63,12 +56,8 @@ def supply_of(connectors: Sequence[Connector]) -> Supply:
 
 
 def _supply(connector: Connector) -> Supply:
-    phases = _PHASES.get(connector.power_type, 3)
     voltage = Decimal(connector.max_voltage)
-    most = voltage * connector.max_amperage * phases
-    if connector.max_electric_power is not None:
-        most = min(most, Decimal(connector.max_electric_power))
-    return Supply(voltage=voltage, phases=phases, most_w=most)
+    return Supply(voltage=voltage, phases=connector.phases, most_w=connector.most_w)
 
 
 class Asking:
