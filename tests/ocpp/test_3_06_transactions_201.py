@@ -119,11 +119,18 @@ async def test_tx20_10_tx20_11_counting_anew_or_on_is_both_fine(charge201, books
 
 
 async def test_tx20_12_offline_events_keep_their_own_times(backend, charge201, books):
+    status = {"evseId": 1, "connectorId": 1, "connectorStatus": "Available"}
+    await charge201.charger.call("StatusNotification", timestamp=backend.at(), **status)
+    before = books.evse_states
     await charge201.start(minutes=-300, offline=True)
+    assert books.evse_states == before
     await charge201.end(minutes=-200, offline=True)
 
     cdr = books.only_cdr
     assert (backend.clock - cdr.start_date_time).total_seconds() == 300 * 60
+    assert (backend.clock - cdr.end_date_time).total_seconds() == 200 * 60
+    assert books.only_session.status is SessionStatus.COMPLETED
+    assert books.evse_states == before
 
 
 async def test_tx20_06_e31_a_charge_that_ended_with_a_gap_is_asked_about(backend, charge201, books):
@@ -177,6 +184,20 @@ async def test_tx20_16_every_charging_state_is_kept(charge201, books, state):
     assert books.transactions[0].states[0][1].value == state
 
 
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_tx20_16_periods_are_cut_where_the_state_changes(backend, books, of):
+    charge = Charge201(backend, await backend.charger(of))
+    await charge.start(info={"chargingState": "EVConnected"})
+    told = ((-50, "Charging"), (-40, "SuspendedEVSE"), (-30, "SuspendedEV"), (-10, "Idle"))
+    for minutes, state in told:
+        await charge.update(None, minutes, info={"chargingState": state})
+    await charge.end(minutes=-5)
+
+    # Waiting for the site is charging, waiting for the car is parking.
+    periods = [(p.time_s, p.parking_s) for p in books.only_cdr.periods]
+    assert periods == [(0, 600), (1200, 0), (0, 1500)]
+
+
 @pytest.mark.parametrize(
     "trigger",
     [
@@ -228,7 +249,7 @@ async def test_tx20_20_a_deauthorised_start_is_no_cdr(charge201, books):
 
     assert answer["idTokenInfo"]["status"] in {"Invalid", "Unknown"}
     assert books.cdrs == []
-    assert all(session.status is SessionStatus.INVALID for session in books.sessions)
+    assert books.only_session.status is SessionStatus.INVALID
 
 
 async def test_tx20_21_an_id_used_again_after_a_reboot_is_a_new_transaction(charge201, books):
@@ -241,27 +262,6 @@ async def test_tx20_21_an_id_used_again_after_a_reboot_is_a_new_transaction(char
     assert len(books.cdrs) == 2
 
 
-async def test_tx20_22_ids_are_compared_exactly_and_may_be_too_long(charge201, books):
-    charge201.id = "A" * 40
-    await charge201.start()
-    charge201.id, charge201.seq = "a" * 40, 0
-    await charge201.start(minutes=-50, evse={"id": 2, "connectorId": 1})
-
-    assert len(books.transactions) == 2
-
-
-async def test_tx20_24_begin_and_end_readings_count_once(charge201, books):
-    await charge201.start(1000)
-    await charge201.end(
-        meterValue=[
-            {
-                "timestamp": charge201.backend.at(minutes=-60),
-                "sampledValue": [{"value": 1000, "context": "Transaction.Begin"}],
-            },
-            {
-                "timestamp": charge201.backend.at(minutes=-1),
-                "sampledValue": [{"value": 3000, "context": "Transaction.End"}],
-            },
 @pytest.mark.parametrize("on", [True, False], ids=["counting on", "counting anew"])
 async def test_tx20_21_an_id_used_again_while_its_end_was_lost_is_a_new_transaction(
     charge201, books, on
@@ -310,20 +310,47 @@ async def test_tx20_08_tx20_21_a_start_told_again_is_no_other_transaction(
     assert books.only_cdr.energy_wh == 2000
 
 
+async def test_tx20_22_ids_are_compared_exactly_and_may_be_too_long(charge201, books):
+    charge201.id = "A" * 40
+    await charge201.start()
+    charge201.id, charge201.seq = "a" * 40, 0
+    await charge201.start(minutes=-50, evse={"id": 2, "connectorId": 1})
+
+    assert len(books.transactions) == 2
+
+
+async def test_tx20_24_begin_and_end_readings_count_once(charge201, books):
+    await charge201.start(1000)
+    await charge201.end(
+        meterValue=[
+            {
+                "timestamp": charge201.backend.at(minutes=-60),
+                "sampledValue": [{"value": 1000, "context": "Transaction.Begin"}],
+            },
+            {
+                "timestamp": charge201.backend.at(minutes=-1),
+                "sampledValue": [{"value": 3000, "context": "Transaction.End"}],
+            },
         ]
     )
 
     assert books.only_cdr.energy_wh == 2000
 
 
-async def test_tx20_25_what_21_adds_is_accepted(backend, books):
-    from tests.ocpp.conftest import Charge201
-
+async def test_tx20_25_what_21_adds_is_accepted_and_kept(backend, books):
     charge = Charge201(backend, await backend.charger("2.1"))
     await charge.start(info={"transactionLimit": {"maxEnergy": 10000}, "operationMode": "Idle"})
-    await charge.end()
+    nothing = {"currency": "EUR", "typeOfCost": "NormalCost", "total": {"exclTax": 0}}
+    usage = {"energy": 2, "chargingTime": 3540, "idleTime": 0}
+    await charge.end(costDetails={"totalCost": nothing, "totalUsage": usage})
 
-    assert len(books.cdrs) == 1
+    assert books.only_cdr.energy_wh == 2000
+    assert backend.metrics.ocpp_deviations._series == {}
+    started, ended = [
+        frame.payload async for frame in backend.store.frames("CP1", action="TransactionEvent")
+    ]
+    assert '"costDetails"' in ended
+    assert '"transactionLimit"' in started
 
 
 async def test_tx20_26_two_evses_do_not_mix(backend, books, charge201):
