@@ -182,7 +182,10 @@ class Transactions:
         if state.history_loaded:
             return
         recent = await self._store.recent_transactions(state.record.identity, 32)
-        for transaction in reversed(recent):
+        newest: dict[str, Transaction] = {}
+        for transaction in recent:
+            newest.setdefault(transaction.key, transaction)  # ids of 2.x may come again
+        for transaction in reversed(newest.values()):
             if transaction.key not in state.transactions:
                 state.recall(transaction)
         state.history_loaded = True

@@ -262,6 +262,24 @@ async def test_tx20_21_an_id_used_again_after_a_reboot_is_a_new_transaction(char
     assert len(books.cdrs) == 2
 
 
+async def test_tx20_21_after_a_restart_a_repeat_belongs_to_the_newest_of_its_id(
+    backend, charge201, books
+):
+    await charge201.start(minutes=-60)
+    await charge201.end(minutes=-40)
+    charge201.seq = 0
+    await charge201.start(minutes=-30)
+    await charge201.end(minutes=-20)
+    state = backend.memory.stations["CP1"]
+    state.load(state.record, state.connectors.values(), [])
+
+    charge201.seq = 0
+    await charge201.start(minutes=-30)
+    assert [session.status for session in books.sessions] == [SessionStatus.COMPLETED] * 2
+    await charge201.end(minutes=-20)
+    assert [cdr.energy_wh for cdr in books.cdrs] == [2000, 2000]
+
+
 @pytest.mark.parametrize("on", [True, False], ids=["counting on", "counting anew"])
 async def test_tx20_21_an_id_used_again_while_its_end_was_lost_is_a_new_transaction(
     charge201, books, on
