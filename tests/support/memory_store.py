@@ -96,13 +96,13 @@ class MemoryStore:
 
     async def recent_transactions(self, station, limit):
         found = [t for t in self.all(Transaction) if t.station == station]
-        found.sort(key=lambda t: t.received_at, reverse=True)
+        found.sort(key=lambda t: (t.started_at, t.id), reverse=True)
         whole = [self._with_readings(t) for t in found[:limit]]
         return [thinned(t) if t.settled else t for t in whole]
 
     async def unplaced_transactions(self, station, limit):
         found = [t for t in self.all(Transaction) if t.station == station]
-        found.sort(key=lambda t: t.received_at, reverse=True)
+        found.sort(key=lambda t: (t.started_at, t.id), reverse=True)
         missing = [t for t in found if not t.open and t.snapshot is None]
         return [self._with_readings(t) for t in missing[:limit]]
 
@@ -111,10 +111,9 @@ class MemoryStore:
         return self._with_readings(found) if found else None
 
     async def transaction_by_key(self, station, key):
-        for t in self.all(Transaction):
-            if (t.station, t.key) == (station, key):
-                return self._with_readings(t)
-        return None
+        found = [t for t in self.all(Transaction) if (t.station, t.key) == (station, key)]
+        newest = max(found, key=lambda t: t.started_at, default=None)
+        return self._with_readings(newest) if newest else None
 
     async def locations(self):
         return []
