@@ -19,6 +19,7 @@ T = TypeVar("T")
 # The newest migration; kept here so that a start needs no alembic. A test compares them.
 HEAD = "0005"
 MIGRATION_LOCK = 0x63706F  # "cpo", for PostgreSQL's advisory locks
+PAGE_SIZE = 8192
 _SCRIPTS = Path(__file__).parent / "migrations"
 
 
@@ -128,6 +129,8 @@ async def _connected(address: Address) -> AsyncIterator[Callable[[Callable[[Conn
 def _by_hand(connection: Any, _: Any) -> None:
     # The driver's own way begins no transaction before DDL.
     connection.isolation_level = None
+    # Counts only while the file is empty (decision 0037).
+    connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
     connection.execute("PRAGMA journal_mode=WAL").fetchone()
     connection.execute("PRAGMA synchronous=FULL")
 

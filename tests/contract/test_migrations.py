@@ -1,6 +1,8 @@
 """Migrations, with data, on both databases."""
 
 import asyncio
+import contextlib
+import sqlite3
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,3 +159,18 @@ async def test_two_processes_that_start_at_once_on_an_empty_database_both_succee
     errors = [(await process.communicate())[1] for process in started]
 
     assert [process.returncode for process in started] == [0, 0], errors
+
+
+async def test_a_new_file_has_pages_of_8_kib_and_an_older_one_keeps_its_own(sqlite_url, tmp_path):
+    """Decision 0037: whatever the pages of a file are, it is served and migrated."""
+    older = tmp_path / "older.db"
+    with contextlib.closing(sqlite3.connect(older)) as connection:
+        connection.execute("PRAGMA page_size=4096")
+        connection.execute("VACUUM")
+
+    async def size(url):
+        await migrate.up(url)
+        return await run(url, lambda c: c.execute(text("PRAGMA page_size")).scalar())
+
+    assert await size(sqlite_url) == 8192
+    assert await size(f"sqlite:///{older}") == 4096
