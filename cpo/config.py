@@ -266,6 +266,18 @@ class QuirkProfile(Section):
     energy_unit: Literal["Wh", "kWh"] | None = Field(
         None, description="kWh for chargers whose meter counts kWh and calls them Wh"
     )
+    close: Literal["frame", "cut"] | None = Field(
+        None, description="cut for chargers that never return after a WebSocket close"
+    )
+    tags: Literal["any", "hex"] | None = Field(
+        None, description="hex for chargers that take hexadecimal tags only in a remote start"
+    )
+    fixed_tag: str | None = Field(
+        None,
+        min_length=1,
+        max_length=20,
+        description="for chargers that take one tag of their own only in a remote start",
+    )
     too_long: list[str] = Field([], description="fields that may be longer than the schema says")
     open_enums: list[str] = Field([], description="fields whose words may be none of the schema's")
     empty: list[str] = Field([], description="lists that may be empty")

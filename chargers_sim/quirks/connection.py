@@ -42,7 +42,13 @@ class OddUrl(Deviation):
     def address(self, address: Address) -> Address:
         self._tries += 1
         base, name = address.url.rstrip("/"), address.identity
-        forms = (f"{base}//{name}", f"{base}/{name}/", f"{base}/{name}?x=1", f"{base}/{name}")
+        forms = (
+            f"{base}//{name}",
+            f"{base}/{name}/",
+            f"{base}/{name}?x=1",
+            f"{base}/{name}/{name}",
+            f"{base}/{name}",
+        )
         form = forms[(self._tries - 1) % len(forms)]
         return replace(address, url=form, append_identity=False)
 

@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from cpo.domain.events import Boot
 from cpo.domain.station import Station
+from cpo.domain.tokens import ID_TAG_LENGTH, hex_alias_of
 from cpo.errors import Invalid
 
+ANY_TAG: Final = ("a tag of 1 to 20 printable characters",)
 HABITS: Final[Mapping[str, tuple[str, ...]]] = {
     "assume_version": ("1.6", "2.0.1", "2.1"),
     "pings": ("on", "off"),
@@ -22,12 +24,16 @@ HABITS: Final[Mapping[str, tuple[str, ...]]] = {
     "inventory": ("on", "off"),
     "local_list": ("auto", "on", "off"),
     "energy_unit": ("Wh", "kWh"),
+    "close": ("frame", "cut"),
+    "tags": ("any", "hex"),
+    "fixed_tag": ANY_TAG,
 }
 """Habits and their values: assume_version for a charger that names no subprotocol, pings off for
 one that cannot answer them, compression off for one whose permessage-deflate is broken, intake
 strict for one under test, triggers off for one that a TriggerMessage upsets, inventory off for one
 that the question for its configuration upsets, energy_unit kWh for one whose meter counts kWh and
-calls them Wh."""
+calls them Wh, close cut for one that never returns after a WebSocket close, tags hex for one that
+is started remotely with hexadecimal tags only, fixed_tag for one with only a tag of its own."""
 REPAIRS: Final = ("too_long", "open_enums", "empty", "fractions")
 """Repair rules as lists of field names: may be longer, may have unknown values, may be an empty
 list, may have fractions."""
@@ -64,6 +70,22 @@ class Habit:
 
     value: str
     source: str
+
+
+def fits_habit(name: str, value: Any) -> bool:
+    """Tell whether a habit may have a value."""
+    if HABITS[name] is ANY_TAG:
+        return isinstance(value, str) and 1 <= len(value) <= ID_TAG_LENGTH and value.isprintable()
+    return value in HABITS[name]
+
+
+def remote_tag(uid: str, habits: Mapping[str, Habit]) -> str:
+    """Return the tag that stands for a uid in a remote start at a station (Q33)."""
+    if "fixed_tag" in habits:
+        return habits["fixed_tag"].value
+    if "tags" in habits and habits["tags"].value == "hex":
+        return hex_alias_of(uid)
+    return uid
 
 
 def fitting(station: Station, profiles: Iterable[QuirkProfile]) -> list[QuirkProfile]:
@@ -106,7 +128,7 @@ def read_profile(given: Mapping[str, Any]) -> QuirkProfile:
         raise Invalid(min(unknown), f"is unknown (quirk profile {name!r})")
     habits = {n: given[n] for n in HABITS if given.get(n) is not None}
     for habit, value in habits.items():
-        if value not in HABITS[habit]:
+        if not fits_habit(habit, value):
             raise Invalid(habit, f"is none of {', '.join(HABITS[habit])} (quirk profile {name!r})")
     repairs = {n: frozenset(given[n]) for n in REPAIRS if given.get(n)}
     return QuirkProfile(**texts, habits=habits, repairs=repairs)

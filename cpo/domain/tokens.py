@@ -198,3 +198,13 @@ def alias_of(uid: str) -> str:
         return uid
     digest = hashlib.blake2b(uid.upper().encode(), digest_size=12).digest()
     return base64.b32encode(digest).decode().rstrip("=")[:ID_TAG_LENGTH]
+
+
+def hex_alias_of(uid: str) -> str:
+    """Return the idTag that stands for a uid at chargers that know hexadecimal ones only (Q33)."""
+    if _HEX_TAG.fullmatch(uid):
+        return uid
+    return hashlib.blake2b(uid.upper().encode(), digest_size=ID_TAG_LENGTH // 2).hexdigest().upper()
+
+
+_HEX_TAG: Final = re.compile(f"[0-9A-Fa-f]{{1,{ID_TAG_LENGTH}}}")

@@ -789,6 +789,7 @@ def _credentials(station: Station, habits: Mapping[str, Habit]) -> StationCreden
         pings=settings.get("pings") != "off",
         compression=settings.get("compression") != "off",
         strict=settings.get("intake") == "strict",
+        cuts=settings.get("close") == "cut",
     )
 
 

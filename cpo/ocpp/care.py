@@ -1,7 +1,7 @@
 """What a station is asked once it is there: statuses that got lost, its boot data, its inventory.
 
-Never before the answer to its boot (Q11), each at most once per connection (Q14), slowly over all
-stations (Q43), and without holding silence against it.
+Never before the answer to its boot (Q11), each at most once per connection (Q14), slowly at each
+station and over all of them (Q43), and without holding silence against it.
 """
 
 import asyncio
@@ -23,6 +23,9 @@ _STATUSES_PER_SECOND: Final = 50
 _INVENTORIES_PER_SECOND: Final = 5
 # What a station that knows no TriggerMessage says to it.
 _NEVER: Final = frozenset({"NotImplemented", "NotSupported"})
+_PAUSE: Final = 4.0
+_PAUSE_OF_DELAY: Final = 0.4
+"""Seconds between two questions to one station: where the first one comes early, less."""
 
 
 class Patient(Protocol):
@@ -109,9 +112,11 @@ class Care:
                     answer = await self._asked_for_status(station, dialect.status_of(*connector))
                     if answer in _NEVER:
                         self._untriggerable.add(kind)
-                    if answer in ("Accepted", None):
-                        continue
-                await status_refused(connector, heard.booted)
+                    if answer not in ("Accepted", None):
+                        await status_refused(connector, heard.booted)
+                    await self._pause()
+                else:
+                    await status_refused(connector, heard.booted)
 
         silent = untold()
         if silent and heard.booted:
@@ -126,6 +131,7 @@ class Care:
                     answer.get("ongoingIndicator", True) or answer.get("messagesInQueue", True)
                 ):
                     await lost(key)
+                await self._pause()
         # Once per station while this node runs: one that refuses would refuse again.
         wanted = heard.booted and "inventory" not in off
         if wanted and record.identity not in self._inventoried:
@@ -133,6 +139,7 @@ class Care:
             await self._turn(_INVENTORIES_PER_SECOND)
             if not await inventoried():
                 await self._ask(station, dialect.inventory)
+                await self._pause()
         await ask_for_statuses(never_told())
 
     async def _turn(self, rate: float) -> None:
@@ -153,6 +160,10 @@ class Care:
         except CpoError as error:
             log.info("ocpp.not_told", action=request.action, error=str(error))
             return "silent"
+
+    async def _pause(self) -> None:
+        """Leave a station in peace between two questions: polling upsets some (Q43)."""
+        await asyncio.sleep(min(_PAUSE, self.delay * _PAUSE_OF_DELAY))
 
     async def _ask(self, station: Patient, request: Request) -> dict[str, Any] | None:
         try:

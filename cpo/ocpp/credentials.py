@@ -17,7 +17,8 @@ class StationCredentials:
 
     `versions` are the OCPP versions it may speak. `assume_version` is for chargers that offer
     no subprotocol, `pings` off for those that cannot pong, `compression` off for those that break
-    it, `strict` for those under test. `revoked_certificates` are serial numbers in hex.
+    it, `strict` for those under test, `cuts` for those that never return after a WebSocket close.
+    `revoked_certificates` are serial numbers in hex.
     """
 
     identity: str
@@ -29,6 +30,7 @@ class StationCredentials:
     pings: bool = True
     compression: bool = True
     strict: bool = False
+    cuts: bool = False
     revoked_certificates: tuple[str, ...] = ()
 
 
@@ -68,7 +70,8 @@ def identity_from_path(path: str, prefix: str) -> str | None:
     """Read the identity off a request target; None for anything that is no identity (S11).
 
     A doubled or trailing slash and a query are forgiven, a segment between prefix and identity
-    (as "/ocpp/1.6/CP1") too: the subprotocol decides about versions. Decoded exactly once.
+    (as "/ocpp/1.6/CP1") too: the subprotocol decides about versions. So is an identity that a
+    charger appends to an address that has it already (Q3). Decoded exactly once.
     """
     path = path.partition("?")[0]
     if not path.startswith(prefix):
@@ -76,7 +79,7 @@ def identity_from_path(path: str, prefix: str) -> str | None:
     segments = [segment for segment in path[len(prefix) :].split("/") if segment]
     if not path[len(prefix) :].startswith("/") or not segments or len(segments) > 2:
         return None
-    if len(segments) == 2 and segments[0] not in _VERSION_SEGMENTS:
+    if len(segments) == 2 and segments[0] not in {*_VERSION_SEGMENTS, segments[1]}:
         return None
     try:
         identity = unquote_to_bytes(segments[-1]).decode("ascii")

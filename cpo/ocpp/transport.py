@@ -25,6 +25,8 @@ _GRACE: Final = 1.0
 """Seconds at the door in which nobody is in the way."""
 # To look a member up in its enum takes ten times as long as a name of the module.
 _OPEN: Final = State.OPEN
+# After these a charger is to come back at once.
+_TO_RETURN: Final = frozenset({CloseCode.GOING_AWAY, CloseCode.SERVICE_RESTART})
 
 # RFC 6455, section 5.2.
 _FINAL_TEXT: Final = 0x81
@@ -312,6 +314,12 @@ class StationSocket(ServerConnection):
         Nothing that comes after a close for a breach of policy is taken in.
         """
         if self.protocol.state is not _OPEN:
+            return
+        if code in _TO_RETURN and self.credentials is not None and self.credentials.cuts:
+            # It would not come back after a close (Q5): what was written goes out, then the line
+            # is gone.
+            self.transport.close()
+            self.loop.call_later(_CLOSE_TIMEOUT, self.cut)
             return
         self.muted = code == CloseCode.POLICY_VIOLATION
         if self._fragments is not None:

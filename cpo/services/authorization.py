@@ -53,7 +53,8 @@ class AuthorizationRules:
 class Expected:
     """A remote start that a transaction of this token at this station will answer.
 
-    `transaction` is the station's own id of it, where the answer to the start named one.
+    `transaction` is the station's own id of it, where the answer to the start named one. `tag` is
+    what stands for the token at this station, where it is another one.
     """
 
     command_id: str
@@ -63,6 +64,13 @@ class Expected:
     evse_id: int | None = None
     remote_start_id: int | None = None
     transaction: str | None = None
+    tag: str | None = None
+
+
+def _spoken(expected: Expected) -> set[str]:
+    """Return what a station may call the token of a remote start."""
+    uid = expected.token.uid
+    return {name.upper() for name in (uid, alias_of(uid), expected.tag) if name is not None}
 
 
 class Authorizations:
@@ -122,7 +130,7 @@ class Authorizations:
             by_token = (
                 remote_start_id is None
                 and token is not None
-                and token.upper() in {entry.token.uid.upper(), alias_of(entry.token.uid).upper()}
+                and token.upper() in _spoken(entry)
                 and (evse_id is None or entry.evse_id is None or evse_id == entry.evse_id)
             )
             if by_id or by_name or by_token:

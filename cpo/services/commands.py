@@ -25,7 +25,7 @@ from cpo.domain.command import (
 )
 from cpo.domain.location import Evse, Location
 from cpo.domain.station import EvseStatus
-from cpo.domain.tokens import Token, alias_of
+from cpo.domain.tokens import Token, alias_of, hex_alias_of
 from cpo.domain.values import replace
 from cpo.errors import Conflict, CpoError, Invalid, NotFound
 from cpo.services.authorization import Authorizations, Expected
@@ -53,6 +53,10 @@ class Links(Protocol):
 
     def link(self, identity: str) -> StationLink | None:
         """Return the live connection of a station, or None when it is offline."""
+        ...
+
+    def remote_tag(self, identity: str, uid: str) -> str:
+        """Return the tag that stands for a uid in a remote start at a station."""
         ...
 
 
@@ -152,13 +156,8 @@ class Commands:
         work.put(
             Audit(self._now(), request.requested_by, f"command.{command.kind}", command.station)
         )
-        if command.token is not None and alias_of(command.token.uid) != command.token.uid:
-            token = command.token
-            work.put(
-                TokenAlias(
-                    alias_of(token.uid), token.country_code, token.party_id, token.uid, token.type
-                )
-            )
+        for alias, token in self._aliases(command):
+            work.put(TokenAlias(alias, token.country_code, token.party_id, token.uid, token.type))
         await self._store.commit(work)
         if link is not None:
             task = asyncio.get_running_loop().create_task(
@@ -201,7 +200,7 @@ class Commands:
 
     async def _named(self, command: Command, transaction: str) -> None:
         """Have the transaction of a remote start known by the name its station gave it (CM-10)."""
-        expected = _expected(command)
+        expected = self._expected(command)
         if expected is None:
             return
         try:
@@ -211,13 +210,13 @@ class Commands:
 
     def expect(self, command: Command) -> None:
         """Remember a remote start, so that its transaction is known when it comes (CMD-12)."""
-        expected = _expected(command)
+        expected = self._expected(command)
         if expected is not None:
             self._authorizations.expect(command.station, expected)
 
     async def let_expect(self, command: Command) -> None:
         """Have whoever answers for the station remember a remote start."""
-        expected = _expected(command)
+        expected = self._expected(command)
         if expected is not None:
             await self._expect(command.station, expected)
 
@@ -226,6 +225,31 @@ class Commands:
             await self.expect_elsewhere(station, expected)
         else:
             self._authorizations.expect(station, expected)
+
+    def _expected(self, command: Command) -> Expected | None:
+        if command.kind is not CommandKind.START_SESSION or command.token is None:
+            return None
+        return Expected(
+            command_id=command.id,
+            token=command.token,
+            authorization_reference=command.authorization_reference,
+            until=command.created_at + START_WINDOW,
+            evse_id=command.evse_id,
+            remote_start_id=command.remote_start_id,
+            tag=self._links.remote_tag(command.station, command.token.uid),
+        )
+
+    def _aliases(self, command: Command) -> list[tuple[str, Token]]:
+        """Return the names of a command's token that nobody would know it by."""
+        token = command.token
+        if token is None:
+            return []
+        names = {alias_of(token.uid)}
+        if command.kind is CommandKind.START_SESSION:
+            tag = self._links.remote_tag(command.station, token.uid)
+            # A tag of the station's own stands for anybody.
+            names |= {tag} & {hex_alias_of(token.uid)}
+        return [(name, token) for name in sorted(names - {token.uid})]
 
     def _interpreted(self, command: Command, reply: Reply) -> Reply:
         """Say REJECTED more precisely where the EVSE's status tells why (MAP-30)."""
@@ -322,6 +346,9 @@ class Commands:
                 raise Conflict(f"no transaction runs at EVSE {evse_id} of {station!r}")
             transaction = there.key
         token = request.token
+        tag = token.uid if token is not None else None
+        if token is not None and request.kind is CommandKind.START_SESSION:
+            tag = self._links.remote_tag(station, token.uid)
         seconds = request.timeout or self._call_timeout
         command = Command(
             id=str(uuid.uuid4()),
@@ -351,7 +378,7 @@ class Commands:
             kind=request.kind,
             evse_id=evse_id,
             connector_id=connector,
-            id_token=token.uid if token else None,
+            id_token=tag,
             id_token_type=token.type if token else None,
             group_id=token.group_id if token else None,
             remote_start_id=remote_start_id,
@@ -401,19 +428,6 @@ def _with_start_profile(parameters: dict[str, Any], number: int) -> dict[str, An
     if "transactionId" in profile:
         raise Invalid("profile.transactionId", "is not known before the start")
     return {**parameters, "profile": {"id": number, **profile}}
-
-
-def _expected(command: Command) -> Expected | None:
-    if command.kind is not CommandKind.START_SESSION or command.token is None:
-        return None
-    return Expected(
-        command_id=command.id,
-        token=command.token,
-        authorization_reference=command.authorization_reference,
-        until=command.created_at + START_WINDOW,
-        evse_id=command.evse_id,
-        remote_start_id=command.remote_start_id,
-    )
 
 
 def _for_a_transaction(request: Request) -> bool:

@@ -19,7 +19,7 @@ from cpo.domain.events import (
     TransactionEvent,
 )
 from cpo.domain.ids import IDENTITY
-from cpo.domain.quirk_profiles import Habit, QuirkProfile, habits_of, repairs_of
+from cpo.domain.quirk_profiles import Habit, QuirkProfile, habits_of, remote_tag, repairs_of
 from cpo.domain.station import (
     Approval,
     ConnectorState,
@@ -140,6 +140,10 @@ class Stations:
         """Return the habits that hold for a station, its own and those of its kind."""
         record = self.find(identity)
         return habits_of(record, self.quirk_profiles) if record is not None else {}
+
+    def remote_tag(self, identity: str, uid: str) -> str:
+        """Return the tag that stands for a uid in a remote start at a station (Q33)."""
+        return remote_tag(uid, self.habits(identity))
 
     def repairs(self, identity: str) -> dict[str, frozenset[str]]:
         """Return the repair rules that hold for a station beside the usual ones."""

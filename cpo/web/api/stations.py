@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,6 +43,12 @@ class Habits(BaseModel):
     """KWh for a charger whose meter counts kWh and calls them Wh."""
     inventory: Literal["on", "off"] | None = None
     """Off for a charger that the question for its whole configuration upsets."""
+    close: Literal["frame", "cut"] | None = None
+    """Cut for a charger that never returns after a WebSocket close: its line is dropped instead."""
+    tags: Literal["any", "hex"] | None = None
+    """Hex for a charger that takes hexadecimal tags only in a remote start: others get an alias."""
+    fixed_tag: Annotated[str, Field(min_length=1, max_length=20)] | None = None
+    """For a charger that takes one tag of its own only in a remote start, whoever it is for."""
 
 
 class StationBody(BaseModel):

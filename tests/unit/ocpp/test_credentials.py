@@ -16,6 +16,8 @@ from cpo.ocpp.credentials import basic_password, identity_from_path
         pytest.param("/ocpp//CP1", "CP1", id="TR-09 doubled slash"),
         pytest.param("/ocpp/CP1?x=1", "CP1", id="TR-09 query"),
         pytest.param("/ocpp/1.6/CP1", "CP1", id="TR-10 version in the path"),
+        pytest.param("/ocpp/CP1/CP1", "CP1", id="Q3 identity twice"),
+        pytest.param("/ocpp/CP1/CP2", None, id="two identities"),
         pytest.param("/ocpp/RDAM%2F1", None, id="TR-08 encoded slash"),
         pytest.param("/ocpp/CP%00", None, id="TR-08 NUL"),
         pytest.param("/ocpp/..", None, id="TR-08 dots"),
