@@ -166,13 +166,13 @@ class Templates:
     def booted(self, identity: str) -> None:
         """Apply what is wanted of a station once its boot was answered (BO-09, Q11, Q12)."""
         state = self._memory.stations.get(identity)
-        if not (self._templates or self._built_in) or state is None:
+        if state is None:
             return
         boots = self._boots.setdefault(identity, deque(maxlen=_OFTEN))
         boots.append(self._now())
         if self._boots_often(identity):
             # Perhaps it is our settings that make it boot: leave it alone (BO-10).
-            log.warning("station.boots_often", station=identity, count=len(boots))
+            log.warning("station.boots_often", station=identity, count=len(boots), alarm=True)
             return
         if identity in self._tasks or not self._wanted(state):
             return

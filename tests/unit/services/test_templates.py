@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from charging import Charging
+from structlog.testing import capture_logs
 
 from cpo.domain.command import CommandKind, Outcome, Reply
 from cpo.domain.events import Boot
@@ -63,6 +64,11 @@ class World(Charging):
         work = Work()
         part = {"component": item["component"], "variable": item["variable"]}
         await self.equipment.attribute(work, "CP1", part, value, kind="Actual", at=self.clock)
+        await self.store.commit(work)
+
+    async def boot_now(self):
+        work = Work()
+        await self.stations.boot(work, "CP1", Boot(vendor="V", model="M"), at=self.clock)
         await self.store.commit(work)
 
     async def boot(self, firmware="1"):
@@ -133,6 +139,18 @@ async def test_bo10_a_station_that_boots_all_the_time_is_left_alone(world):
         world.pass_time(seconds=10)
 
     assert len(world.station.read) == 4
+    assert (await world.book.view("CP1"))["often_booted"]
+
+
+async def test_bo10_a_loop_of_boots_is_told_where_there_are_no_templates_too(world):
+    await world.book.remove("T", actor="test")
+    with capture_logs() as lines:
+        for _ in range(5):
+            await world.boot_now()
+            world.pass_time(seconds=10)
+
+    (told,) = [line for line in lines if line["event"] == "station.boots_often"]
+    assert (told["station"], told["alarm"]) == ("CP1", True)
     assert (await world.book.view("CP1"))["often_booted"]
 
 
