@@ -508,6 +508,22 @@ class StationConnection:
             )
         )
 
+    def stray(self, message_id: str, action: str | None, text: str) -> None:
+        """Log an answer that nobody waits for, and count it (RP-18, RP-19)."""
+        reason = "answer to no call" if action is None else "answer came too late"
+        log.info("ocpp.stray_answer", station=self.identity, reason=reason, action=action)
+        now = self._services.now()
+        self._services.notes.deviations.add(self.identity, action or "", "", reason, now)
+        shown = outcomes.masked(_storable(text))
+        if action is not None:
+            shown = outcomes.without_customers(action, shown)
+        self._services.notes.add(
+            Frame(
+                self.identity, now, "in", action or "", _storable(message_id)[:64], shown,
+                None, reason,
+            )
+        )  # fmt: skip
+
     # --- to the station ------------------------------------------------------------------------
 
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:

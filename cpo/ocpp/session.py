@@ -31,7 +31,10 @@ _READ_AHEAD: Final = 16
 _FLOOD_AHEAD: Final = 4
 """Calls that are here unanswered before a station over its limit counts as flooding."""
 _CACHED_ANSWERS: Final = 8
+_RESENT_WITHIN: Final = 60.0
+"""Seconds in which the same frame again is a repeat: some chargers number all they send alike."""
 _CALL_HEAD: Final = f"[{frames.CALL},"
+_RESULT_HEAD: Final = f"[{frames.CALL_RESULT},"
 _EXPIRED_CALLS: Final = 16
 
 
@@ -81,6 +84,10 @@ class Handler(Protocol):
 
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
         """Note a call of ours and what came back (None: nothing)."""
+        ...
+
+    def stray(self, message_id: str, action: str | None, text: str) -> None:
+        """Note an answer that nobody waits for: too late for a call of ours, or to none."""
         ...
 
 
@@ -201,7 +208,7 @@ class Session:
         self._pending: _Pending | None = None
         self._waiting: deque[asyncio.Future[None]] | None = None
         self._expired: dict[str, str] | None = None
-        self._answered: dict[str | int, tuple[int, str]] = {}
+        self._answered: dict[str | int, tuple[int, str, float]] = {}
         self._timeouts = 0
         self._faults = 0
         self._flood = 0
@@ -233,9 +240,9 @@ class Session:
                 self._paused = True
                 self.socket.pause()
         elif type(frame) is Answer:
-            self._settle(frame)
+            self._settle(frame, text)
         elif type(frame) is Failure:
-            self._fail(frame)
+            self._fail(frame, text)
         elif type(frame) is Fault:
             self._take_fault(frame, text)
 
@@ -345,10 +352,12 @@ class Session:
     async def _answer(self, call: Inbound) -> None:
         known = self._answered.get(call.message_id)
         fingerprint = hash(call.text)
-        if known is not None and known[0] == fingerprint:
-            # The same frame again on one connection: same answer, no second effect (RP-16).
-            self.socket.send(known[1])
-            return
+        if known is not None:
+            if known[0] == fingerprint and self.last_heard - known[2] < _RESENT_WITHIN:
+                # The same frame again on one connection: same answer, no second effect (RP-16).
+                self.socket.send(known[1])
+                return
+            call.deviation = call.deviation or "message id used again"  # RP-17
         try:
             answer = await self.handler.handle(call)
         except CallFault as fault:
@@ -364,9 +373,10 @@ class Session:
             # One of the supervised loops: whatever a handler does, the conversation goes on.
             log.exception("ocpp.handler_failed", station=self.identity, action=call.action)
             answer = frames.error_text(call.message_id, "InternalError", "")
-        if len(self._answered) >= _CACHED_ANSWERS:
-            del self._answered[next(iter(self._answered))]
-        self._answered[call.message_id] = (fingerprint, answer)
+        if answer.startswith(_RESULT_HEAD):  # what was refused had no effect
+            if len(self._answered) >= _CACHED_ANSWERS:
+                del self._answered[next(iter(self._answered))]
+            self._answered[call.message_id] = (fingerprint, answer, self._loop.time())
         if self._send(call, answer):
             await self.socket.drained()
 
@@ -480,18 +490,18 @@ class Session:
         log.info("ocpp.call_timed_out", station=self.identity, action=pending.action)
         if self._timeouts >= self.limits.timeouts_until_closed:
             # Heartbeats come but our calls go nowhere: only a new connection cures it (RP-25).
-            log.warning("ocpp.closed_as_deaf", station=self.identity)
+            log.warning("ocpp.closed_as_deaf", station=self.identity, alarm=True)
             self.socket.close_soon(CLOSE_RESTART, "calls are not answered")
 
-    def _settle(self, answer: Answer) -> None:
+    def _settle(self, answer: Answer, text: str) -> None:
         pending = self._pending
         if pending is not None and pending.message_id == answer.message_id:
             if not pending.answer.done():
                 pending.answer.set_result(answer.payload)
         else:
-            self._note_stray(answer.message_id, "result")
+            self._note_stray(answer.message_id, text)
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: Failure, text: str) -> None:
         if failure.of_result:
             log.warning(
                 "ocpp.result_refused",
@@ -505,10 +515,10 @@ class Session:
             if not pending.answer.done():
                 pending.answer.set_result(failure)
         else:
-            self._note_stray(failure.message_id, "error")
+            self._note_stray(failure.message_id, text)
 
-    def _note_stray(self, message_id: str, kind: str) -> None:
+    def _note_stray(self, message_id: str, text: str) -> None:
         late_for = self._expired.pop(message_id, None) if self._expired else None
         if late_for is not None:
             self._timeouts = 0
-        log.info("ocpp.stray_answer", station=self.identity, kind=kind, late_for=late_for)
+        self.handler.stray(message_id, late_for, text)

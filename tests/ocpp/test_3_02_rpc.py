@@ -7,8 +7,11 @@ import pytest
 from structlog.testing import capture_logs
 from waiting import LONG
 
+from cpo.domain.command import CommandKind, Outcome
+from cpo.domain.station import Approval
 from cpo.errors import StationOffline, StationTimeout, StoreUnavailable
-from cpo.ocpp import validation
+from cpo.ocpp import session, validation
+from cpo.services.commands import Request
 
 FORMAT = {"1.6": "FormationViolation", "2.0.1": "FormatViolation", "2.1": "FormatViolation"}
 OCCURRENCE = {
@@ -27,6 +30,16 @@ def status(version, **fields):
         "evseId": 1,
         "connectorId": 1,
         **fields,
+    }
+
+
+async def deviations(backend):
+    await backend.notes.deviations.flush()
+    rows = [row for _, row in backend.store.log if type(row).__name__ == "StationDocument"]
+    return {
+        (row.document["action"], row.document["what"], row.document["count"])
+        for row in rows
+        if row.kind == "deviation"
     }
 
 
@@ -177,7 +190,43 @@ async def test_rp09_a_result_that_the_station_refuses_is_told_and_changes_nothin
     assert charger.strays == []
 
 
+async def frames_noted(backend):
+    await backend.notes.flush()
+    return [row for _, row in backend.store.log if type(row).__name__ == "Frame"]
+
+
+async def test_rp16_what_was_refused_is_looked_at_again(backend, version):
+    """An error is no effect: the same frame is handled once its cause is gone."""
+    await backend.register("CP1", approval=Approval.WAITING)
+    charger = await backend.charger(version, boot=False)
+    early = await charger.frame(2, "same", "Heartbeat", {})
+    await backend.register("CP1", approval=Approval.APPROVED)
+    await charger.boot()
+    later = await charger.frame(2, "same", "Heartbeat", {})
+
+    assert early[2] == "SecurityError"
+    assert later[0] == 3
+
+
+async def test_rp16_rp17_a_charger_whose_ids_are_all_alike_gets_the_time_of_now(
+    backend, version, monkeypatch
+):
+    """Soon after it is a repeat; later it is the next heartbeat, told as a deviation."""
+    charger = await backend.charger(version)
+    first = await charger.frame(2, "1", "Heartbeat", {})
+    backend.later(seconds=30)
+    repeat = await charger.frame(2, "1", "Heartbeat", {})
+    monkeypatch.setattr(session, "_RESENT_WITHIN", -1.0)
+    backend.later(hours=1)
+    later = await charger.frame(2, "1", "Heartbeat", {})
+
+    assert repeat == first
+    assert later[2] != first[2]
+    assert (await frames_noted(backend))[-1].deviations == "message id used again"
+
+
 async def test_rp17_an_id_that_is_used_again_for_something_else_is_a_new_call(backend, version):
+    """And a warning: it is noted with the frame and counted for the station."""
     charger = await backend.charger(version)
 
     heartbeat = await charger.frame(2, "same", "Heartbeat", {})
@@ -185,14 +234,68 @@ async def test_rp17_an_id_that_is_used_again_for_something_else_is_a_new_call(ba
 
     assert "currentTime" in heartbeat[2]
     assert report == [3, "same", {}]
+    noted = {row.action: row.deviations for row in await frames_noted(backend)}
+    assert noted["StatusNotification"] == "message id used again"
+    assert noted["Heartbeat"] is None
+    assert await deviations(backend) == {("StatusNotification", "message id used again", 1)}
 
 
 async def test_rp18_answers_to_nothing_are_ignored(backend, version):
+    """And counted."""
     charger = await backend.charger(version)
     for text in ('[3,"zz",{}]', '[4,"zz","InternalError","",{}]', '[4,"zz","InternalError"]'):
         await charger.socket.send(text)
 
     await alive(charger)
+    assert await deviations(backend) == {("", "answer to no call", 3)}
+
+
+async def test_rp19_an_answer_that_comes_too_late_is_ignored_and_recorded(backend, version):
+    charger = await backend.charger(version)
+    charger.silent = True
+    link = backend.stations.link("CP1")
+    with pytest.raises(StationTimeout):
+        await link.call("ClearCache", {}, timeout=0.02)
+    (asked,) = [row for row in await frames_noted(backend) if row.direction == "out"]
+    charger.silent = False
+    await charger.socket.send(json.dumps([3, asked.message_id, {"status": "Rejected"}]))
+
+    assert await link.call("ClearCache", {}) == {"status": "Accepted"}
+    (late,) = [row for row in await frames_noted(backend) if row.deviations]
+    assert (late.direction, late.action, late.message_id) == ("in", "ClearCache", asked.message_id)
+    assert "Rejected" in late.payload
+    assert await deviations(backend) == {("ClearCache", "answer came too late", 1)}
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_rp19_a_start_whose_answer_came_too_late_is_still_the_remote_start(backend, version):
+    """Its transaction is that of the command, however the command ended."""
+    from tests.ocpp.conftest import Charge16, Charge201
+
+    await backend.token("APP")
+    charger = await backend.charger(version)
+    charger.silent = True
+    (token,) = await backend.store.tokens_by_uid("APP")
+    command = await backend.commands.request(
+        Request(
+            kind=CommandKind.START_SESSION, requested_by="test", evse_uid="CP1-uid-1-x",
+            token=token, timeout=0.05,
+        )
+    )  # fmt: skip
+    done = await backend.commands.wait(command)
+    charger.silent = False
+    if version == "1.6":
+        await Charge16(backend, charger).start(idTag="APP", timestamp=backend.at())
+    else:
+        info = {"remoteStartId": command.remote_start_id}
+        await Charge201(backend, charger).start(
+            minutes=0, idToken={"idToken": "APP", "type": "Central"}, info=info
+        )
+
+    (transaction,) = backend.memory.stations["CP1"].transactions.values()
+    assert done.outcome is Outcome.TIMEOUT
+    assert transaction.command_id == command.id
+    assert transaction.auth_method == "COMMAND"
 
 
 async def test_rp20_calls_without_waiting_are_answered_in_order(backend, version):

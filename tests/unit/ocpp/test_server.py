@@ -86,6 +86,9 @@ class Echo:
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
         return
 
+    def stray(self, message_id: str, action: str | None, text: str) -> None:
+        return
+
 
 class Door:
     """A running server and how to knock at it."""

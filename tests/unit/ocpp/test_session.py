@@ -45,6 +45,7 @@ class FakeHandler:
         self.calls: list[Inbound] = []
         self.faults: list[Fault] = []
         self.sent_calls: list[tuple[str, str | None]] = []
+        self.strays: list[tuple[str, str | None]] = []
         self.act: Callable[[Inbound], Awaitable[None]] | None = None
 
     async def handle(self, call: Inbound) -> str:
@@ -58,6 +59,9 @@ class FakeHandler:
 
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
         self.sent_calls.append((action, answer))
+
+    def stray(self, message_id: str, action: str | None, text: str) -> None:
+        self.strays.append((message_id, action))
 
 
 class Station:
