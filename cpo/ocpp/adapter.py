@@ -305,12 +305,16 @@ class StationConnection:
     def connected(self) -> None:
         """Tell the services that the station is here, and see to what it does not tell."""
         self._services.intake.connected(self)
-        self._own(
+        self._look_after()
+
+    def _look_after(self) -> None:
+        self._cared = self._own(
             self._services.care.look_after(
                 self,
                 self._heard,
                 self._dialect,
                 find=lambda: self._services.intake.find(self.identity),
+                accepts=lambda: self._services.intake.accepts(self.identity),
                 habits=lambda: self._services.intake.habits(self.identity),
                 untold=lambda: self._services.intake.untold_connectors(self.identity),
                 never_told=lambda: self._services.intake.never_told_connectors(self.identity),
@@ -321,16 +325,18 @@ class StationConnection:
                 inventoried=self._inventoried,
                 open_transactions=lambda: self._services.intake.open_keys(self.identity),
                 lost=lambda key: self._services.intake.transaction_lost(self.identity, key),
+                gone=lambda: self._session.gone,
             )
         )
 
     async def _inventoried(self) -> bool:
         return bool(await self._services.equipment.documents(self.identity, "variable"))
 
-    def _own(self, job: Coroutine[Any, Any, None]) -> None:
+    def _own(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(job)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def ask(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Call the station for its own good; silence is not held against it."""
@@ -417,6 +423,9 @@ class StationConnection:
                 await self._services.store.commit(work)
         if action == "BootNotification":
             self._heard.booted = True
+            if not self._heard.asked and self._cared.done():
+                # It had not booted, or was not accepted, when its turn was.
+                self._look_after()
             # It may be of a kind that is known, or have new firmware.
             self._leniency = _leniency(intake, self.identity)
             self._in_kwh = _counts_kwh(intake, self.identity)

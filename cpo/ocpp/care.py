@@ -41,6 +41,8 @@ class Heard:
     """What a station has told since it connected."""
 
     booted: bool = False
+    asked: bool = False
+    """Whether it was asked for all that it had not told."""
 
 
 class Turns:
@@ -71,6 +73,7 @@ class Care:
         self._inventoried: set[str] = set()
         # Who cannot be asked for statuses, with the firmware that cannot (CM-15).
         self._untriggerable: set[tuple[str, str | None]] = set()
+        self._asked_to_boot: set[str] = set()
 
     async def look_after(
         self,
@@ -79,6 +82,7 @@ class Care:
         dialect: Dialect,
         *,
         find: Callable[[], Station | None],
+        accepts: Callable[[], bool] = lambda: True,
         habits: Callable[[], Mapping[str, Habit]] = dict,
         untold: Callable[[], list[tuple[int, int]]],
         never_told: Callable[[], list[tuple[int, int]]],
@@ -87,21 +91,30 @@ class Care:
         inventoried: Callable[[], Awaitable[bool]],
         open_transactions: Callable[[], list[str]],
         lost: Callable[[str], Awaitable[None]],
+        gone: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Wait, then ask for what the station has not told by itself."""
+        """Wait, then ask for what the station has not told by itself.
+
+        One that is not accepted is asked nothing: it is looked after once it was, at its next boot.
+        """
         await asyncio.sleep(self.delay)
         record = find()
-        if record is None:
+        if record is None or not accepts():
             return
         off = {name for name, habit in habits().items() if habit.value == "off"}
         triggers = "triggers" not in off
         if record.boot is None and not heard.booted:
-            if not triggers:
+            # Once: there are chargers that really start anew, and come back without a boot (Q14).
+            if not triggers or record.identity in self._asked_to_boot:
                 return
+            self._asked_to_boot.add(record.identity)
             await self._turn(_STATUSES_PER_SECOND)
             boot = Request("TriggerMessage", {"requestedMessage": "BootNotification"})
             await self._ask(station, boot)
-            return
+            if not heard.booted:
+                return
+            await asyncio.sleep(self.delay)
+        heard.asked = True
         firmware = record.boot.firmware_version if record.boot is not None else None
         kind = (record.identity, firmware)
 
@@ -132,14 +145,16 @@ class Care:
                 ):
                     await lost(key)
                 await self._pause()
-        # Once per station while this node runs: one that refuses would refuse again.
+        # Once per station while this node runs: one that refuses would refuse again. One whose line
+        # broke meanwhile has not refused.
         wanted = heard.booted and "inventory" not in off
         if wanted and record.identity not in self._inventoried:
-            self._inventoried.add(record.identity)
             await self._turn(_INVENTORIES_PER_SECOND)
             if not await inventoried():
                 await self._ask(station, dialect.inventory)
                 await self._pause()
+            if not gone():
+                self._inventoried.add(record.identity)
         await ask_for_statuses(never_told())
 
     async def _turn(self, rate: float) -> None:

@@ -270,6 +270,11 @@ class Session:
         self.socket.close_soon(code, reason)
 
     @property
+    def gone(self) -> bool:
+        """Whether the socket is gone."""
+        return self._closed
+
+    @property
     def busy(self) -> bool:
         """Whether calls of the station wait or are being handled."""
         return bool(self._inbox) or self._wakeup is None

@@ -1,8 +1,11 @@
 """What stations are asked once they are there, and passwords that change under way."""
 
+import asyncio
+
 import pytest
 
 from cpo.domain.quirk_profiles import Habit
+from cpo.domain.station import Approval
 from cpo.errors import StationTimeout
 from cpo.services.ports import StationDocument
 from tests.ocpp.conftest import PASSWORD
@@ -96,6 +99,63 @@ async def test_bo07_q14_a_station_that_never_booted_is_asked_to_once(caring):
 
     assert charger.asked == [("TriggerMessage", {"requestedMessage": "BootNotification"})]
     assert "currentTime" in await charger.call("Heartbeat")
+
+
+INVENTORY = {"1.6": "GetConfiguration", "2.0.1": "GetBaseReport", "2.1": "GetBaseReport"}
+KEYS = {"configurationKey": [{"key": "A", "readonly": False, "value": "1"}]}
+
+
+async def test_bo07_q14_a_charger_that_starts_anew_when_asked_to_boot_is_not_asked_again(
+    caring, version
+):
+    """It comes back without a boot, as if nothing had been: no loop."""
+    for _ in range(2):
+        charger = await caring.charger(version, boot=False)
+        await asyncio.sleep(0.3)
+        await charger.close()
+
+    asked = [action for charger in caring.chargers for action, _ in charger.asked]
+    assert asked == ["TriggerMessage"]
+    charger = await caring.charger(version, answers={"GetConfiguration": KEYS})
+    await caring.until(lambda: bool(charger.asked))
+
+
+async def test_bo07_bo14_bo16_a_first_boot_that_had_to_be_asked_for_brings_the_inventory(
+    caring, version
+):
+    charger = await caring.charger(version, boot=False, answers={"GetConfiguration": KEYS})
+    await caring.until(lambda: bool(charger.asked))
+    await charger.boot()
+    await caring.until(lambda: len(charger.asked) > 1)
+
+    assert [action for action, _ in charger.asked] == ["TriggerMessage", INVENTORY[version]]
+
+
+@pytest.mark.parametrize("approval", [Approval.WAITING, Approval.REJECTED])
+async def test_bo04_bo05_a_station_is_asked_for_its_inventory_once_it_is_accepted(
+    caring, version, approval
+):
+    await caring.register("CP1", approval=approval)
+    charger = await caring.charger(version, boot=False, answers={"GetConfiguration": KEYS})
+    await charger.boot()
+    await asyncio.sleep(0.3)
+    assert charger.asked == []
+
+    await caring.register("CP1", approval=Approval.APPROVED)
+    assert (await charger.boot())["status"] == "Accepted"
+    await caring.until(lambda: bool(charger.asked))
+
+    assert charger.asked[0][0] == INVENTORY[version]
+
+
+async def test_bo14_bo16_a_station_that_went_while_it_was_asked_is_asked_again(caring, version):
+    charger = await caring.charger(version, answers={INVENTORY[version]: None})
+    await caring.until(lambda: bool(charger.asked))
+    await charger.close()
+    charger = await caring.charger(version, answers={"GetConfiguration": KEYS})
+    await caring.until(lambda: bool(charger.asked))
+
+    assert charger.asked[0][0] == INVENTORY[version]
 
 
 async def test_silence_to_such_questions_is_not_held_against_a_station(caring):
