@@ -636,6 +636,7 @@ NOTED_REASONS = (
     "stale",
     "events_missing",
     "matched_without_id",
+    "clock_ahead",
     "stopped_by_another_token",
     "signed_differs",
 )

@@ -47,6 +47,7 @@ _WORDS = {
     "stopped_by_another_token": "a token of no group of the starter's stopped it",
     "stop_before_start": "the stop was told to lie before the start",
     "clock_implausible": "the station's clock was wrong",
+    "clock_ahead": "the station's clock ran ahead: the charge stands when it was told of",
     "tariff_unknown": "the connector names a tariff that was not there when the session began",
     "placed_later": "its Location was entered after it ended: the tariff is the one of then",
     "events_missing": "messages with numbers in between never came",

@@ -1,6 +1,7 @@
 """ocpp-conformance 3.3: boot, provisioning, time."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -102,3 +103,40 @@ async def test_bo18_bo19_q18_no_spelling_of_a_time_is_refused_in_a_transaction(b
     )
 
     assert start["idTagInfo"]["status"] == "Accepted"
+
+
+async def starts(backend, version, at):
+    """A charge that a charger tells of with its own clock, live."""
+    charger = await backend.charger(version)
+    charge = (Charge16 if version == "1.6" else Charge201)(backend, charger)
+    ahead = at - backend.clock
+    stamp = lambda: (backend.clock + ahead).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: E731
+    await charge.start(timestamp=stamp())
+    backend.later(minutes=45)
+    if version == "1.6":
+        await charge.stop(timestamp=stamp())
+    else:
+        await charge.end(timestamp=stamp())
+
+
+@pytest.mark.parametrize(
+    ("ahead", "flagged"),
+    [
+        (timedelta(hours=3), True),
+        (timedelta(minutes=20), True),
+        (timedelta(days=365), True),
+        (timedelta(seconds=20), False),
+    ],
+)
+async def test_bo18_no_partner_sees_a_charge_of_the_future(backend, books, version, ahead, flagged):
+    """A clock that runs ahead: times are clamped to the arrival, lengths stay, and it is said."""
+    began = backend.clock
+    await starts(backend, version, began + ahead)
+
+    session, cdr = books.only_session, books.only_cdr
+    slack = timedelta(0) if flagged else ahead
+    assert session.start_date_time == began + slack
+    assert session.end_date_time == backend.clock + slack
+    assert (cdr.start_date_time, cdr.end_date_time) == (began + slack, backend.clock + slack)
+    assert bool(books.transactions[0].flags & {"clock_implausible", "clock_ahead"}) is flagged
+    assert books.transactions[0].received_at == began
