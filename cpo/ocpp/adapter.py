@@ -121,6 +121,8 @@ _FOLLOWUP_DELAY: Final = 0.05
 _NOTE_DELAY: Final = 0.2
 _PATIENCE_WITH_SEATS: Final = 100
 _MAX_NOTES: Final = 5_000
+# Three heartbeats that were missed, of an interval that was told with a tenth of spread (BO-13).
+_SILENT_BEATS: Final = 3.3
 
 
 class Registry(Intake, Protocol):
@@ -517,6 +519,11 @@ class StationConnection:
             )
         )
 
+    def deviates(self, what: str) -> None:
+        """Count a deviation of the line itself."""
+        now = self._services.now()
+        self._services.notes.deviations.add(self.identity, "", "", what, now)
+
     def stray(self, message_id: str, action: str | None, text: str) -> None:
         """Log an answer that nobody waits for, and count it (RP-18, RP-19)."""
         reason = "answer to no call" if action is None else "answer came too late"
@@ -909,6 +916,7 @@ def ocpp_server(
             handshake_timeout=settings.handshake_timeout,
             ping_interval=settings.ping_interval,
             ping_timeout=settings.ping_timeout,
+            silence_timeout=settings.heartbeat_interval * _SILENT_BEATS,
             drain_timeout=drain_timeout,
             limits=SessionLimits(
                 call_timeout=settings.call_timeout,

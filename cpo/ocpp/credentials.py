@@ -93,6 +93,12 @@ _VERSION_SEGMENTS: Final = frozenset(
 )
 
 
+def is_plain(path: str, prefix: str) -> bool:
+    """Tell whether a target is prefix and identity and nothing else, as a strict station sends."""
+    head, _, rest = path.rpartition("/")
+    return head == prefix and bool(rest) and "?" not in rest
+
+
 def is_identity(text: str) -> bool:
     """Tell whether a text can name a station."""
     return IDENTITY.fullmatch(text) is not None and text.strip(" .") == text

@@ -29,6 +29,7 @@ from cpo.ocpp.credentials import (
     StationDirectory,
     basic_password,
     identity_from_path,
+    is_plain,
 )
 from cpo.ocpp.limits import Buckets, RefusedAttempts, Turnstile
 from cpo.ocpp.session import Handler, Session, SessionLimits
@@ -96,6 +97,8 @@ class OcppServerSettings:
     handshake_timeout: float = 10
     ping_interval: float = 30
     ping_timeout: float = 30
+    silence_timeout: float = 0
+    """After how long a station that is not pinged is given up; 0: never."""
     drain_timeout: float = 10
     compression: bool = True
     limits: SessionLimits = field(default_factory=SessionLimits)
@@ -272,6 +275,8 @@ class OcppServer:
             if known is None:
                 status = HTTPStatus(self.settings.unknown_identity_status)
             return self._refuse(socket, status, "login")
+        if known is not None and known.strict and not is_plain(request.path, self.settings.path):
+            return self._refuse(socket, HTTPStatus.NOT_FOUND, "path")
         if not self._connects.take(identity):
             return self._refuse(
                 socket,
@@ -425,14 +430,22 @@ class OcppServer:
         older.supersede()
 
     async def _ping_all(self) -> None:
-        """Ping every station that has been silent for an interval; cut those that stay silent."""
+        """Ping every station that has been silent for an interval; cut those that stay silent.
+
+        One that cannot answer pings is alive as long as its heartbeats come (TR-19, BO-13).
+        """
         interval = self.settings.ping_interval
         step = interval / 4
         while True:
             await asyncio.sleep(step)
             now = self._loop.time()
             for session, socket in list(self._sockets.items()):
-                if now - session.last_heard < interval or not socket.credentials.pings:
+                if now - session.last_heard < interval:
+                    continue
+                if not socket.credentials.pings:
+                    if 0 < self.settings.silence_timeout <= now - session.last_heard:
+                        log.info("ocpp.silent_connection_cut", station=session.identity)
+                        socket.cut()
                     continue
                 patience = self.settings.ping_timeout * _MISSED_PINGS
                 if socket.unanswered_pings and now - session.last_heard >= interval + patience:

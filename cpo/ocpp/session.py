@@ -82,6 +82,10 @@ class Handler(Protocol):
         """Note a frame that was no message."""
         ...
 
+    def deviates(self, what: str) -> None:
+        """Count something in which the station is not as it should be."""
+        ...
+
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
         """Note a call of ours and what came back (None: nothing)."""
         ...
@@ -228,6 +232,10 @@ class Session:
                 wakeup.set_result(None)
             return
         self._sort(frames.parse(text, self.rules), text)
+
+    def binary_received(self) -> None:
+        """Note that a message came in a binary frame (TR-14)."""
+        self.handler.deviates("binary frame")
 
     def _sort(self, frame: frames.Frame, text: str) -> None:
         if type(frame) is Call:

@@ -49,6 +49,10 @@ class Receiver(Protocol):
         """Take a whole message."""
         ...
 
+    def binary_received(self) -> None:
+        """Learn that what comes next came in a binary frame."""
+        ...
+
     def closed(self) -> None:
         """Learn that the socket is gone."""
         ...
@@ -123,7 +127,6 @@ class StationSocket(ServerConnection):
         self._known_to_library = False
 
     receiver: Receiver | None = None
-    binary_messages: int = 0
     _fragments: list[bytes] | None = None
     unanswered_pings: int = 0
     muted: bool = False
@@ -231,7 +234,10 @@ class StationSocket(ServerConnection):
             return
         if frame.opcode is Opcode.BINARY:
             # Seen: JSON in binary frames. It is read as text all the same (TR-14).
-            self.binary_messages += 1
+            if self.credentials is not None and self.credentials.strict:
+                self.close_soon(CloseCode.UNSUPPORTED_DATA, "binary frame")
+                return
+            receiver.binary_received()
         data = frame.data
         if self._fragments is not None or not frame.fin:
             if self._fragments is None:

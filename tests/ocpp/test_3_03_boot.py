@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from cpo.domain.station import Approval
+from tests.ocpp.conftest import Charge16, Charge201
 
 
 async def test_bo01_boot_is_accepted_with_utc_time_and_an_interval(backend, version):
@@ -41,6 +42,74 @@ async def test_bo02_bo03_a_station_that_is_not_approved_may_only_boot(
     assert (await charger.boot())["status"] == status
 
 
+async def test_bo03_what_a_station_tells_too_early_is_refused_and_remembered_nowhere(
+    backend, version
+):
+    await backend.register("CP1", approval=Approval.WAITING)
+    charger = await backend.charger(version, boot=False)
+    assert (await charger.boot())["status"] == "Pending"
+    at = backend.at()
+    reading = {"timestamp": at, "sampledValue": [{"value": "5" if version == "1.6" else 5}]}
+    if version == "1.6":
+        told = {
+            "StatusNotification": {"connectorId": 1, "errorCode": "NoError", "status": "Charging"},
+            "MeterValues": {"connectorId": 1, "meterValue": [reading]},
+            "StartTransaction": {
+                "connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": at,
+            },
+        }  # fmt: skip
+    else:
+        status = {"timestamp": at, "connectorStatus": "Occupied", "evseId": 1, "connectorId": 1}
+        told = {
+            "StatusNotification": status,
+            "MeterValues": {"evseId": 1, "meterValue": [reading]},
+            "TransactionEvent": {
+                "eventType": "Started", "timestamp": at, "triggerReason": "CablePluggedIn",
+                "seqNo": 0, "transactionInfo": {"transactionId": "t"},
+            },
+        }  # fmt: skip
+    refused = {action: await charger.error(action, **payload) for action, payload in told.items()}
+
+    state = backend.memory.stations["CP1"]
+    assert set(refused.values()) == {"SecurityError"}
+    assert (state.connectors, state.transactions) == ({}, {})
+
+
+@pytest.mark.parametrize("approval", [Approval.APPROVED, Approval.WAITING])
+async def test_bo02_bo03_before_its_first_boot_an_approved_station_is_heard_another_is_not(
+    backend, version, approval
+):
+    await backend.register("CP1", approval=approval)
+    charger = await backend.charger(version, boot=False)
+
+    answer = await charger.frame(2, "1", "Heartbeat", {})
+
+    assert answer[0] == (3 if approval is Approval.APPROVED else 4)
+
+
+async def test_bo13_a_station_without_pings_that_says_nothing_is_offline_then_unknown(
+    open_backend, version
+):
+    """Half open: no FIN, no pong, no heartbeat."""
+    backend = await open_backend(heartbeat_interval=0.2, ping_interval=0.1)
+    backend.stations._offline_grace = 0.05
+    await backend.site("CP1")
+    await backend.register("CP1", settings={"pings": "off"})
+    charger = await backend.charger(version)
+    reported = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
+    if version != "1.6":
+        at = backend.at()
+        reported = {
+            "timestamp": at, "connectorStatus": "Available", "evseId": 1, "connectorId": 1,
+        }  # fmt: skip
+    await charger.call("StatusNotification", **reported)
+    assert backend.memory.sites.status("L-CP1", "CP1-uid-1-x") == "AVAILABLE"
+    charger.socket.transport.pause_reading()
+
+    await backend.until(lambda: backend.stations.link("CP1") is None)
+    await backend.until(lambda: backend.memory.sites.status("L-CP1", "CP1-uid-1-x") == "UNKNOWN")
+
+
 async def test_bo06_a_station_that_reconnects_need_not_boot_again(backend, version):
     charger = await backend.charger(version)
     await charger.close()
@@ -50,14 +119,17 @@ async def test_bo06_a_station_that_reconnects_need_not_boot_again(backend, versi
     assert backend.stations.find("CP1").boot.vendor == "ACME"
 
 
-async def test_bo08_boot_leaves_an_open_transaction_open(backend):
-    charger = await backend.charger("1.6")
-    start = await charger.call(
-        "StartTransaction", connectorId=1, idTag="TAG", meterStart=0, timestamp=backend.at()
-    )
+async def test_bo08_boot_leaves_an_open_transaction_open(backend, version):
+    charger = await backend.charger(version)
+    charge = (Charge16 if version == "1.6" else Charge201)(backend, charger)
+    await charge.start()
     await charger.boot()
 
-    assert backend.memory.stations["CP1"].transactions[str(start["transactionId"])].open
+    (transaction,) = backend.memory.stations["CP1"].transactions.values()
+    assert transaction.open
+    await charge.stop() if version == "1.6" else await charge.end()
+    (transaction,) = backend.memory.stations["CP1"].transactions.values()
+    assert not transaction.open
 
 
 async def test_bo11_a_serial_number_that_is_too_long_is_kept_whole(backend, version):

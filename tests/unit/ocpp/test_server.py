@@ -16,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.headers import build_authorization_basic
 
 from cpo.domain.values import replace
+from cpo.errors import StationOffline
 from cpo.ocpp import frames
 from cpo.ocpp.credentials import StationCredentials
 from cpo.ocpp.frames import Fault
@@ -85,6 +86,9 @@ class Echo:
 
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
         return
+
+    def deviates(self, what: str) -> None:
+        self.life.append((what, self.session.identity))
 
     def stray(self, message_id: str, action: str | None, text: str) -> None:
         return
@@ -426,9 +430,30 @@ async def test_tr22_s3_wrong_credentials_never_end_a_live_connection(door: Door)
         assert await ask(first, "2") == [3, "2", {"version": "1.6"}]
 
 
-async def test_tr24_many_take_overs_keep_the_newest(door: Door) -> None:
-    sockets = [await door.connect() for _ in range(12)]
+async def test_tr21_calls_to_a_replaced_connection_fail_at_once(door: Door) -> None:
+    async with door.connect() as first:
+        await ask(first)
+        session = door.server.session("CP1")
+        assert session is not None
+        ours = [
+            asyncio.create_task(session.call("ClearCache", {}, timeout=10 * LONG)) for _ in "ab"
+        ]
+        assert json.loads(await first.recv())[2] == "ClearCache"
+        async with door.connect() as second:
+            await ask(second)
+            async with asyncio.timeout(LONG):
+                results = await asyncio.gather(*ours, return_exceptions=True)
 
+    assert [type(result) for result in results] == [StationOffline] * 2
+
+
+async def test_tr24_many_take_overs_keep_the_newest(door: Door) -> None:
+    """And raise an alarm once there were ten within a minute."""
+    with capture_logs() as lines:
+        sockets = [await door.connect() for _ in range(12)]
+
+    told = [line["alarm"] for line in lines if line["event"] == "ocpp.connection_superseded"]
+    assert told == [False] * 10 + [True]
     assert (await ask(sockets[-1]))[0] == 3
     for socket in sockets:
         await socket.close()
@@ -471,6 +496,56 @@ async def test_tr14_fragments_and_binary_frames_are_one_message(door: Door) -> N
         assert json.loads(await socket.recv())[1] == "1"
         await socket.send(b'[2,"2","Heartbeat",{}]')
         assert json.loads(await socket.recv())[1] == "2"
+
+
+async def test_tr14_every_binary_frame_is_counted_and_a_strict_station_may_send_none(
+    door: Door,
+) -> None:
+    door.directory.add("CP2", strict=True)
+    async with door.connect() as socket:
+        await socket.send(b'[2,"1","Heartbeat",{}]')
+        await socket.recv()
+        await ask(socket, "2")
+    assert [what for what, _ in Echo.life].count("binary frame") == 1
+    async with door.connect("/ocpp/CP2", user="CP2") as socket:
+        await ask(socket)
+        await socket.send(b'[2,"2","Heartbeat",{}]')
+        with pytest.raises(ConnectionClosed) as caught:
+            await socket.recv()
+
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1003
+
+
+@pytest.mark.parametrize("path", ["/ocpp/CP1/", "/ocpp//CP1", "/ocpp/CP1?x=1"])
+async def test_tr09_odd_paths_are_forgiven_but_to_a_strict_station(door: Door, path: str) -> None:
+    async with door.connect(path) as socket:
+        await ask(socket)
+        assert door.server.session("CP1") is not None
+    door.directory.add("CP1", strict=True)
+
+    assert (await door.refusal(path)).response.status_code == 404
+    async with door.connect() as socket:
+        await ask(socket)
+
+
+async def test_tr08_an_identity_with_a_space_is_matched_decoded(door: Door) -> None:
+    door.directory.add("RDAM 123")
+
+    async with door.connect("/ocpp/RDAM%20123", user="RDAM 123") as socket:
+        await ask(socket)
+        assert door.server.session("RDAM 123") is not None
+
+
+async def test_tr11_an_identity_of_48_characters_comes_in_a_longer_one_is_not_found(
+    door: Door,
+) -> None:
+    identity = "x" * 48
+    door.directory.add(identity)
+
+    async with door.connect(f"/ocpp/{identity}", user=identity) as socket:
+        await ask(socket)
+    assert (await door.refusal(f"/ocpp/{'x' * 49}")).response.status_code == 404
 
 
 async def test_tr15_s9_a_message_that_is_too_long_ends_the_connection(
@@ -517,6 +592,20 @@ async def test_tr19_a_station_that_cannot_pong_is_left_alone(open_door: DoorMake
         assert door.server.online == 1
         socket.transport.resume_reading()  # type: ignore[attr-defined]
         await ask(socket)
+
+
+async def test_tr19_bo13_a_station_that_cannot_pong_is_given_up_without_heartbeats(
+    open_door: DoorMaker,
+) -> None:
+    """Alive while its heartbeats come; three of them missed, and it is gone."""
+    door = await open_door(ping_interval=0.05, ping_timeout=0.05, silence_timeout=1)
+    door.directory.add("CP1", pings=False)
+    async with door.connect(close_timeout=0.1) as socket:
+        for number in range(12):
+            await ask(socket, str(number))
+            await asyncio.sleep(0.1)
+        assert door.server.online == 1
+        await until(lambda: door.server.online == 0)
 
 
 async def test_tr26_i20_stopping_lets_the_answer_out_and_closes_with_1001(
