@@ -64,6 +64,7 @@ DIALECTS: Final = {
         handlers=inbound_16.HANDLERS,
         outbound=Outbound16(),
         inventory=outbound_16.INVENTORY,
+        inventoried=outcomes.INVENTORY_16,
         status_of=outbound_16.status_of,
     ),
     "2.0.1": Dialect(
@@ -71,6 +72,7 @@ DIALECTS: Final = {
         handlers=inbound_2.HANDLERS,
         outbound=Outbound2(),
         inventory=outbound_2.INVENTORY,
+        inventoried=("report", str(outbound_2.INVENTORY.payload["requestId"])),
         status_of=outbound_2.status_of,
         transaction_status=outbound_2.transaction_status,
     ),
@@ -79,6 +81,7 @@ DIALECTS: Final = {
         handlers=v21.HANDLERS,
         outbound=Outbound2(),
         inventory=outbound_2.INVENTORY,
+        inventoried=("report", str(outbound_2.INVENTORY.payload["requestId"])),
         status_of=outbound_2.status_of,
         transaction_status=outbound_2.transaction_status,
     ),
@@ -332,7 +335,9 @@ class StationConnection:
         )
 
     async def _inventoried(self) -> bool:
-        return bool(await self._services.equipment.documents(self.identity, "variable"))
+        # Some of its variables may be known without: templates and local lists ask for them.
+        kept = await self._services.equipment.document(self.identity, *self._dialect.inventoried)
+        return kept is not None and bool(kept.document.get("complete"))
 
     def _own(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(job)

@@ -87,6 +87,8 @@ class Dialect:
     outbound: Outbound
     inventory: Request
     """What a station is asked for all its settings with."""
+    inventoried: tuple[str, str]
+    """Kind and key of the document that says whether it told all of them."""
     status_of: Callable[[int, int], Request]
     """What it is asked for the status of a connector with, by (evse, connector)."""
     transaction_status: Callable[[str], Request] | None = None

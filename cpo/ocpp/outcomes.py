@@ -41,6 +41,9 @@ KEPT: Final = frozenset(_JOBS) | {
 }
 """The calls of ours whose answers change what is known of the station."""
 
+INVENTORY_16: Final = ("report", "GetConfiguration")
+"""Kind and key of the document that says that a station told all its configuration keys."""
+
 _SECRET_VARIABLES: Final = frozenset({"authorizationkey", "basicauthpassword"})
 _MASK: Final = "***"
 # Credentials in URLs (FW-05), and passwords on their way to a station (SEC-13).
@@ -159,6 +162,9 @@ async def keep(
             [_configuration_key(entry) for entry in answer.get("configurationKey") or ()],
             at=at,
         )
+        if not request.get("key") and answer.get("configurationKey"):
+            kind, key = INVENTORY_16
+            equipment.keep(work, station, kind, key, {"complete": True}, at)
     elif action == "ChangeConfiguration":
         if answer.get("status") in ("Accepted", "RebootRequired"):
             key = str(request["key"])

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from cpo.domain.command import CommandKind, Outcome, StationCommand
 from cpo.domain.quirk_profiles import Habit
 from cpo.domain.station import Approval
 from cpo.errors import StationTimeout
@@ -129,6 +130,40 @@ async def test_bo07_bo14_bo16_a_first_boot_that_had_to_be_asked_for_brings_the_i
     await caring.until(lambda: len(charger.asked) > 1)
 
     assert [action for action, _ in charger.asked][:2] == ["TriggerMessage", INVENTORY[version]]
+
+
+def told(payload):
+    """What a station answers that has what it is asked for."""
+    if "key" in payload:
+        keys = [{"key": key, "readonly": False, "value": "1"} for key in payload["key"]]
+        return {"configurationKey": keys}
+    return {
+        "getVariableResult": [
+            {**wanted, "attributeStatus": "Accepted", "attributeValue": "1"}
+            for wanted in payload["getVariableData"]
+        ]
+    }
+
+
+async def test_bo14_bo16_what_templates_and_lists_ask_for_is_not_the_inventory(caring, version):
+    """They ask before it is asked for: single variables are known, the station is not."""
+    charger = await caring.charger(
+        version,
+        answers={
+            "GetVariables": told,
+            "GetConfiguration": lambda payload: told(payload) if payload else KEYS,
+        },
+    )
+    asked = StationCommand(
+        kind=CommandKind.GET_VARIABLES,
+        parameters={"variables": ["A.B"] if version != "1.6" else ["B"]},
+    )
+    reply = await caring.stations.link("CP1").execute(asked)
+    assert reply.outcome is Outcome.ACCEPTED
+    await caring.until(lambda: len(charger.asked) > 1)
+
+    whole = {} if version == "1.6" else {"requestId": 0, "reportBase": "FullInventory"}
+    assert (INVENTORY[version], whole) in charger.asked
 
 
 @pytest.mark.parametrize("approval", [Approval.WAITING, Approval.REJECTED])
