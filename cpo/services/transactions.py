@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from cpo.domain.clock import LEAST_OFFSET_S
 from cpo.domain.command import Command, reservation_number
 from cpo.domain.events import (
     EventKind,
@@ -54,7 +53,7 @@ log = structlog.get_logger()
 
 _LARGEST_ID = 2**31 - 1
 _MATCHED = "matched_without_id"
-_DAY_S = 86_400
+_HOUR_S, _DAY_S = 3_600, 86_400
 # What a charger may draw for itself between two charges.
 _UNTOLD_WH = 500
 
@@ -533,7 +532,7 @@ class Transactions:
         if offset:
             report = replace(report, samples=_shifted(report.samples, offset))
         arrived = report.received_at
-        if _implausible(report.samples[-1].at, arrived) or _ahead(report.samples[-1].at, arrived):
+        if _implausible(report.samples[-1].at, arrived):
             samples = tuple(replace(sample, at=arrived) for sample in report.samples)
             report = replace(report, samples=samples)
         if named is None and report.samples[-1].at < transaction.started_at:
@@ -878,14 +877,14 @@ def _bounds(state: StationState, event: TransactionEvent) -> list[str]:
 def _begin_offset(state: StationState, event: TransactionEvent) -> float:
     """Return by how much the times of a charge that begins are corrected.
 
-    By what is known of the station's clock; and what lies ahead of its arrival cannot be late, so
-    the clock is ahead by that much at least (BO-18): no partner sees a charge of the future, and
-    its length stays as told.
+    By what is known of the station's clock; and what lies hours ahead of its arrival cannot be
+    late, so the clock is ahead by that much at least (BO-18): no partner sees a charge of the
+    future, and its length stays as told. Minutes are left to what is learned of the clock.
     """
     offset: float = state.clock.offset_s
     told_at = event.told_at or event.at
     ahead = (told_at - event.received_at).total_seconds() + offset
-    if LEAST_OFFSET_S <= ahead <= _DAY_S:
+    if _HOUR_S <= ahead <= _DAY_S:
         offset -= ahead
     return offset
 
@@ -893,7 +892,7 @@ def _begin_offset(state: StationState, event: TransactionEvent) -> float:
 def _on_time(event: TransactionEvent, offset_s: float) -> TransactionEvent:
     """Correct an event's times by a clock's offset; what it is known by stays as it was told.
 
-    What lies before any charger or ahead of us cannot be: the arrival stands for it (MAP-25).
+    What lies before any charger or a day ahead of us cannot be: the arrival stands for it (MAP-25).
     """
     if offset_s:
         event = replace(
@@ -903,7 +902,7 @@ def _on_time(event: TransactionEvent, offset_s: float) -> TransactionEvent:
             samples=_shifted(event.samples, offset_s),
         )
     arrived = event.received_at
-    if _implausible(event.at, arrived) or _ahead(event.at, arrived):
+    if _implausible(event.at, arrived):
         event = replace(
             event,
             at=arrived,
@@ -921,11 +920,6 @@ def _shifted(samples: tuple[Sample, ...], offset_s: float) -> tuple[Sample, ...]
 def _implausible(at: datetime, received_at: datetime) -> bool:
     """Tell whether a time cannot be: before any charger, or ahead of its arrival by a day."""
     return at.year < 2010 or at > received_at + timedelta(days=1)
-
-
-def _ahead(at: datetime, received_at: datetime) -> bool:
-    """Tell whether a time lies further ahead of its arrival than clocks that are right may."""
-    return (at - received_at).total_seconds() >= LEAST_OFFSET_S
 
 
 def _total(session: Session) -> Decimal | None:

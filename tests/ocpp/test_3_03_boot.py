@@ -195,7 +195,6 @@ async def starts(backend, version, at):
     ("ahead", "flagged"),
     [
         (timedelta(hours=3), True),
-        (timedelta(minutes=20), True),
         (timedelta(days=365), True),
         (timedelta(seconds=20), False),
     ],
