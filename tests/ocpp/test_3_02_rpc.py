@@ -12,6 +12,7 @@ from cpo.domain.station import Approval
 from cpo.errors import StationOffline, StationTimeout, StoreUnavailable
 from cpo.ocpp import session, validation
 from cpo.services.commands import Request
+from tests.ocpp.conftest import Charge16, Charge201
 
 FORMAT = {"1.6": "FormationViolation", "2.0.1": "FormatViolation", "2.1": "FormatViolation"}
 OCCURRENCE = {
@@ -132,10 +133,66 @@ async def test_rp11_rp12_a_lenient_station_is_put_up_with_and_noted(backend, ver
     assert (1, 1) in backend.memory.stations["CP1"].connectors
 
 
-async def test_rp13_custom_data_is_accepted(backend):
-    charger = await backend.charger("2.0.1")
+def reading(version, **extra):
+    value = "1500" if version == "1.6" else 1500
+    return {
+        "connectorId" if version == "1.6" else "evseId": 1,
+        "meterValue": [
+            {"timestamp": "2026-06-01T11:45:00Z", "sampledValue": [{"value": value, **extra}]}
+        ],
+    }
 
-    await charger.call("Heartbeat", customData={"vendorId": "x", "free": [1]})
+
+async def test_rp12_an_extra_property_in_meter_values_costs_no_reading(backend, version):
+    """Strict: refused. Lenient, as all are by default: the reading counts."""
+    charger = await backend.charger(version)
+    charge = (Charge16 if version == "1.6" else Charge201)(backend, charger)
+    await charge.start()
+    assert await charger.call("MeterValues", **reading(version, extra=1)) == {}
+    (transaction,) = backend.memory.stations["CP1"].transactions.values()
+    assert [one.register_wh for one in transaction.samples][-1:] == [1500]
+    await charger.close()
+
+    await backend.register("CP1", settings={"intake": "strict"})
+    charger = await backend.charger(version, boot=False)
+    assert await charger.error("MeterValues", **reading(version, extra=1)) == FORMAT[version]
+
+
+async def test_rp11_a_strict_station_is_told_what_is_too_long_and_what_no_word(backend, version):
+    """A lenient one is put up with in both, and both are counted."""
+    long = {"info": "i" * 51} if version == "1.6" else {}
+    word = {"status" if version == "1.6" else "connectorStatus": "Dreaming"}
+    told = [{**status(version), **fields} for fields in (long, word) if fields]
+    charger = await backend.charger(version)
+    for payload in told:
+        await charger.call("StatusNotification", **payload)
+    counted = {what for _, what, _ in await deviations(backend)}
+    await charger.close()
+
+    await backend.register("CP1", settings={"intake": "strict"})
+    charger = await backend.charger(version, boot=False)
+    codes = [await charger.error("StatusNotification", **payload) for payload in told]
+
+    assert counted == ({"maxLength", "enum"} if long else {"enum"})
+    assert set(codes) == {"PropertyConstraintViolation"}
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+async def test_rp13_custom_data_is_accepted(backend, version):
+    """At any level, of a strict station too, and kept as it came."""
+    await backend.register("CP1", settings={"intake": "strict"})
+    charger = await backend.charger(version)
+    own = {"vendorId": "x", "free": [1, {"deep": True}]}
+
+    await charger.call("Heartbeat", customData=own)
+    payload = reading(version, customData=own)
+    payload["customData"] = own
+    payload["meterValue"][0]["customData"] = own
+    assert await charger.call("MeterValues", **payload) == {}
+
+    (kept,) = [row for row in await frames_noted(backend) if row.action == "MeterValues"]
+    assert kept.deviations is None
+    assert kept.payload.count('"deep": true') == 3
 
 
 async def test_rp14_payloads_that_are_no_objects(backend, version):
@@ -270,8 +327,6 @@ async def test_rp19_an_answer_that_comes_too_late_is_ignored_and_recorded(backen
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 async def test_rp19_a_start_whose_answer_came_too_late_is_still_the_remote_start(backend, version):
     """Its transaction is that of the command, however the command ended."""
-    from tests.ocpp.conftest import Charge16, Charge201
-
     await backend.token("APP")
     charger = await backend.charger(version)
     charger.silent = True
@@ -355,15 +410,27 @@ async def test_rp25_a_station_that_is_deaf_for_calls_is_made_to_reconnect(backen
     assert charger.socket.close_code == 1012
 
 
-async def test_rp26_a_store_that_is_down_is_no_result_and_the_retry_is_one_transaction(backend):
-    charger = await backend.charger("1.6")
+async def test_rp26_a_store_that_is_down_is_no_result_and_the_retry_is_one_transaction(
+    backend, version
+):
+    charger = await backend.charger(version)
+    action = "StartTransaction"
     start = {"connectorId": 1, "idTag": "TAG", "meterStart": 10, "timestamp": backend.at()}
+    if version != "1.6":
+        action = "TransactionEvent"
+        start = {
+            "eventType": "Started", "timestamp": backend.at(), "triggerReason": "Authorized",
+            "seqNo": 0, "transactionInfo": {"transactionId": "t"}, "evse": {"id": 1},
+            "idToken": {"idToken": "TAG", "type": "ISO14443"},
+        }  # fmt: skip
     backend.store.fail = StoreUnavailable("down")
 
-    assert await charger.error("StartTransaction", **start) == "InternalError"
-    answer = await charger.call("StartTransaction", **start)
+    assert await charger.error(action, **start) == "InternalError"
+    assert backend.memory.stations["CP1"].transactions == {}
+    answer = await charger.call(action, **start)
 
-    assert answer["transactionId"] > 0
+    assert str(answer.get("transactionId", 1)) != "0"
+    assert answer["idTagInfo" if version == "1.6" else "idTokenInfo"]["status"] == "Accepted"
     assert len(backend.memory.stations["CP1"].transactions) == 1
 
 

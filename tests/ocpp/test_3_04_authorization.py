@@ -107,6 +107,53 @@ async def test_au09_every_kind_of_token_is_taken(backend, kind):
     assert (await authorize(charger, "NOBODY-AT-ALL", kind))["status"] in {"Invalid", "Unknown"}
 
 
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+@pytest.mark.parametrize(
+    ("held", "fitting"),
+    [
+        ("RFID", {"ISO14443", "ISO15693", "Local", "Central"}),
+        ("APP_USER", {"Central"}),
+        ("OTHER", {"eMAID", "Central", "KeyCode", "Local", "MacAddress"}),
+    ],
+)
+async def test_au09_a_token_is_matched_by_value_and_type(backend, version, held, fitting):
+    await backend.token("VALUE", type=held)
+    charger = await backend.charger(version)
+    kinds = ["Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress"]
+
+    told = {kind: (await authorize(charger, "VALUE", kind))["status"] for kind in kinds}
+
+    assert {kind for kind, word in told.items() if word == "Accepted"} == fitting
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+async def test_au09_a_charge_without_authorization_reaches_no_partner(backend, version):
+    charge = Charge201(backend, await backend.charger(version))
+    nobody = {"idToken": "", "type": "NoAuthorization"}
+    await charge.start(idToken=nobody)
+    await charge.update(idToken=nobody)
+    await charge.end(idToken=nobody)
+
+    rows = [row for type_, rows in backend.store.rows.items() if type_.__name__ in {"Session", "Cdr"}
+            for row in rows.values()]  # fmt: skip
+    assert [row for row in rows if row.partner_id or row.token] == []
+    assert backend.emsp.asked == []
+
+
+async def test_au02_a_stop_by_the_tag_in_other_letters_is_the_starters(backend):
+    """And a start, and a repeat of it."""
+    await backend.token("AABBCCDD")
+    charge = Charge16(backend, await backend.charger("1.6"))
+    first = await charge.start(idTag="aabbccdd")
+    again = await charge.start(idTag="AABBccdd")
+    await charge.stop(idTag="AaBbCcDd")
+
+    (transaction,) = backend.memory.stations["CP1"].transactions.values()
+    assert first == again
+    assert transaction.flags & {"stopped_by_another_token"} == set()
+    assert transaction.token.uid == "AABBCCDD"
+
+
 async def test_au10_a_group_is_not_a_token(backend, version):
     await backend.token("MEMBER", group_id="GROUPID")
     charger = await backend.charger(version)
