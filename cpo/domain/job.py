@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from cpo.domain.urls import without_secrets
+
 _HISTORY: Final = 100
 
 
@@ -276,7 +278,16 @@ def _again(job: Job, state: JobState, detail: str, at: datetime) -> Job:
 
 
 def _ended(job: Job, state: JobState, detail: str | None, at: datetime) -> Job:
-    return replace(job, state=state, detail=detail, finished_at=at, due_at=None)
+    kept = shown_parameters(job)
+    return replace(job, state=state, detail=detail, finished_at=at, due_at=None, parameters=kept)
+
+
+def shown_parameters(job: Job) -> dict[str, Any]:
+    """Return what is wanted, without what an address has of credentials (FW-05)."""
+    given = dict(job.parameters)
+    if isinstance(given.get("location"), str):
+        given["location"] = without_secrets(given["location"])
+    return given
 
 
 def _noted(job: Job, what: str, at: datetime) -> Job:

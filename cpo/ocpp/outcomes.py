@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from cpo.domain.urls import MASK as _MASK
+from cpo.domain.urls import without_secrets
 from cpo.errors import Invalid
 from cpo.services.authority import describe
 from cpo.services.equipment import Equipment
@@ -45,9 +47,7 @@ INVENTORY_16: Final = ("report", "GetConfiguration")
 """Kind and key of the document that says that a station told all its configuration keys."""
 
 _SECRET_VARIABLES: Final = frozenset({"authorizationkey", "basicauthpassword"})
-_MASK: Final = "***"
-# Credentials in URLs (FW-05), and passwords on their way to a station (SEC-13).
-_URL_LOGIN: Final = re.compile(r"(://)[^/@\s\"]+@")
+# One-time URLs (FW-05), and passwords on their way to a station (SEC-13).
 _URL_PASS: Final = re.compile(r"(/transfer/)[A-Za-z0-9_-]{43}")
 _SECRET_TEXT: Final = re.compile(
     r'("(?:key|name)":\s*"(?:AuthorizationKey|BasicAuthPassword)")(.*?)'
@@ -99,8 +99,7 @@ def masked(text: str | None) -> Any:
     """Return the text of a frame with its secrets starred out."""
     if text is None:
         return None
-    if "@" in text:
-        text = _URL_LOGIN.sub(rf"\1{_MASK}@", text)
+    text = without_secrets(text)
     if "/transfer/" in text:
         text = _URL_PASS.sub(rf"\1{_MASK}", text)
     lowered = text.lower()

@@ -74,6 +74,9 @@ FINAL_STATES: Final = frozenset(
         "AcceptedCanceled",
     }
 )
+# What a new train of statuses begins with; anything else after an end is late, not another try.
+_BEGINNINGS: Final = frozenset({"DownloadScheduled", "Downloading", "Uploading"})
+_IDLE: Final = "Idle"
 _FAILED_STATES: Final = FINAL_STATES - {"Installed", "Published", "Uploaded", "AcceptedCanceled"}
 CHOSEN: Final = "charging-schedule"
 _SWAP_STATES: Final = {
@@ -242,12 +245,16 @@ class Equipment:
         known = await self._store.document(station, kind, key)
         document: dict[str, Any] = dict(known.document) if known is not None else {"request": None}
         history = [*document.get("history", ()), {"status": status, "at": at.isoformat()}]
-        document |= {
-            "status": status,
-            "finished": status in FINAL_STATES,
-            "failed": status in _FAILED_STATES,
-            "history": history[-_HISTORY:],
-        }
+        document["history"] = history[-_HISTORY:]
+        late = document.get("finished") and status not in _BEGINNINGS and status not in FINAL_STATES
+        if status != _IDLE and not late:
+            document |= {
+                "status": status,
+                "finished": status in FINAL_STATES,
+                "failed": status in _FAILED_STATES,
+            }
+        for name, value in (("status", status), ("finished", False), ("failed", False)):
+            document.setdefault(name, value)
         if details:
             document["details"] = dict(details)
         self.keep(work, station, kind, key, document, at)

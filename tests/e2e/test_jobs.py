@@ -163,6 +163,61 @@ async def test_fw04_only_the_status_with_our_request_id_moves_the_job(cpo):
     assert done["detail"] == "the station reported UploadFailure"
 
 
+async def test_fw05_the_credentials_of_an_address_reach_the_station_and_nobody_else(cpo):
+    """Neither shown nor logged, and gone from the database with the job's end."""
+    name = identity("2.1", "raw")
+    place = "http://me:hush-hush@127.0.0.1:9/fail?sig=hush-hush"
+    async with simulated(cpo, name, "2.1") as charger:
+        body = {"location": place, "retries": 0}
+        _, job = await cpo.api("POST", f"/stations/{name}/get-log", body)
+        done = await ended(cpo, job)
+        asked = [text for _, _, text in charger.frames if '"GetLog"' in text]
+
+        async def frames():
+            return (await cpo.api("GET", f"/stations/{name}/messages?action=GetLog"))[1]["items"]
+
+        log = await looked(frames, bool)
+
+    assert place in str(asked)
+    assert job["parameters"]["location"] == "http://***@127.0.0.1:9/fail?***"
+    assert "hush-hush" not in f"{job} {done} {log} {cpo.log()}"
+    with contextlib.closing(sqlite3.connect(cpo.folder / "cpo.db")) as database:
+        assert "hush-hush" not in "\n".join(database.iterdump())
+
+
+async def test_fw05_a_url_that_nobody_used_expires(tmp_path):
+    """For fetching and for sending; nothing of it stays in the database."""
+    async with Cpo(tmp_path, **{"files.link_lifetime": "1"}) as made:
+        for name in ("fetches", "sends"):
+            await made.api("PUT", f"/stations/{name}", {"password": password(name)})
+        image = await uploaded(made, "v3.bin")
+        async with (
+            CHARGERS["2.0.1"](made.ocpp_url, "sends", password("sends")) as sends,
+            CHARGERS["2.0.1"](made.ocpp_url, "fetches", password("fetches")) as fetches,
+            aiohttp.ClientSession() as http,
+        ):
+            await sends.boot()
+            await fetches.boot()
+            _, place = await upload_place(made, "sends", sends)
+            await made.api("POST", "/stations/fetches/update-firmware", {"firmware": image["id"]})
+
+            async def request():
+                found = [p for a, p in fetches.got if a == "UpdateFirmware"]
+                return found[0]["firmware"]["location"] if found else None
+
+            url = await looked(request, lambda seen: seen is not None)
+
+            async def head():
+                async with http.head(url) as answer:
+                    return answer.status
+
+            await looked(head, lambda status: status == 404)
+            async with http.put(place, data=b"late") as answer:
+                assert answer.status == 404
+            async with http.get(url) as answer:
+                assert answer.status == 404
+
+
 async def test_a_job_for_a_station_that_is_away_waits_for_it(cpo):
     name = identity("2.0.1", "log")
     _, job = await cpo.api("POST", f"/stations/{name}/get-log", {})

@@ -35,6 +35,29 @@ async def test_fw01_a_failed_update_is_a_failed_job(backend, status):
     assert kept(backend, "firmware-job")["current"]["failed"]
 
 
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+@pytest.mark.parametrize(
+    ("train", "failed"),
+    [
+        (("Downloading", "Installed", "Installed", "Installing", "Idle", "Downloaded"), False),
+        (("Downloading", "DownloadFailed", "Downloaded", "Idle"), True),
+        (("InstallationFailed", "Downloading", "Installed"), False),
+    ],
+)
+async def test_fw01_what_comes_late_or_twice_does_not_undo_an_end(backend, version, train, failed):
+    """Order broken, duplicates, and Idle, which a trigger brings; a new train is another try."""
+    charger = await backend.charger(version)
+    more = {} if version == "1.6" else {"requestId": 5}
+    for status in train:
+        await charger.call(
+            "FirmwareStatusNotification", status=status, **({} if status == "Idle" else more)
+        )
+
+    (job,) = (j for key, j in kept(backend, "firmware-job").items() if key != "current" or not more)
+    assert (job["finished"], job["failed"]) == (True, failed)
+    assert job["status"] == ("DownloadFailed" if failed else "Installed")
+
+
 async def test_fw02_a_boot_in_the_middle_leaves_the_job_going(backend):
     charger = await backend.charger("2.0.1")
     await charger.call("FirmwareStatusNotification", status="Installing", requestId=5)
@@ -54,7 +77,7 @@ async def test_fw02_a_boot_in_the_middle_leaves_the_job_going(backend):
             {
                 "logType": "DiagnosticsLog",
                 "requestId": 9,
-                "log": {"remoteLocation": "https://user:secret@host/dir"},
+                "log": {"remoteLocation": "https://user:secret@host/dir?sig=secret"},
             },
             "9",
         ),

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from cpo.domain.job import Job, JobKind, job_document
+from cpo.domain.job import Job, JobKind, job_document, shown_parameters
 from cpo.errors import Conflict, Invalid, NotFound
 from cpo.services.files import FIRMWARE, LOG, StoredFile, shown
 from cpo.services.jobs import JobRequest
@@ -124,7 +124,7 @@ _PATIENCE = frozenset({"timeout", "retries", "retry_interval"})
 
 
 def _job(job: Job) -> dict[str, Any]:
-    return job_document(job)
+    return job_document(job) | {"parameters": shown_parameters(job)}
 
 
 async def _create(call: Call, kind: JobKind) -> Answer:
