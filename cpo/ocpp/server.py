@@ -53,6 +53,8 @@ _MISSED_PINGS: Final = 2
 _M_ARENA_MAX = -8  # of malloc.h
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 _TAKEOVERS_FOR_ALARM: Final = 10
+_IDENTITIES_OF_AN_ADDRESS: Final = 10
+"""How many identities' worth of wrong passwords may come from one address."""
 # Each message stands for itself (RFC 7692, 7.1.1): no window to keep for every connection, and
 # nothing that chargers with a broken context take-over could lose (Q9).
 _DEFLATE: Final = ServerPerMessageDeflateFactory(
@@ -159,6 +161,11 @@ class OcppServer:
             burst=settings.failed_logins_per_minute,
             clock=loop.time,
         )
+        self._failures_from = Buckets(
+            rate=settings.failed_logins_per_minute * _IDENTITIES_OF_AN_ADDRESS / 60,
+            burst=settings.failed_logins_per_minute * _IDENTITIES_OF_AN_ADDRESS,
+            clock=loop.time,
+        )
         self._warnings = Buckets(rate=1 / 60, burst=1, clock=loop.time)
         self._takeovers = Buckets(
             rate=_TAKEOVERS_FOR_ALARM / 60, burst=_TAKEOVERS_FOR_ALARM, clock=loop.time
@@ -259,14 +266,19 @@ class OcppServer:
             known = self._directory.find(identity)
             allowed = self._authenticated(socket, request, identity, known)
         if not allowed:
-            if not self._failures.take(address, identity):
+            within = self._failures.take(address, identity)
+            if not self._failures_from.take(address) or not within:
                 # Guessing is over for this address; the real charge point behind the same
                 # address, which knows its secret, still gets in (SEC-05).
+                if self._warnings.take("guessing", address):
+                    log.warning("ocpp.guessing", station=identity, address=address, alarm=True)
                 return self._refuse(
                     socket,
                     HTTPStatus.TOO_MANY_REQUESTS,
                     "failed_logins",
-                    retry_after=self._failures.wait(address, identity),
+                    retry_after=max(
+                        self._failures.wait(address, identity), self._failures_from.wait(address)
+                    ),
                 )
             log.info("ocpp.login_refused", station=identity, address=address)
             reason = "unknown identity" if known is None else "wrong or no credentials"

@@ -447,10 +447,11 @@ async def test_sec01_sec02_strangers_are_refused_before_the_upgrade(backend):
 async def test_sec05_a_thousand_guesses_are_slowed_and_the_charger_gets_in(backend):
     clock = asyncio.get_running_loop()
     began = clock.time()
-    statuses = [
-        await refused(backend, None, password=f"guess-number-{n:04}", scheme="ws")
-        for n in range(100)
-    ]
+    with capture_logs() as logs:
+        statuses = [
+            await refused(backend, None, password=f"guess-number-{n:04}", scheme="ws")
+            for n in range(1000)
+        ]
 
     # Ten a minute, and those ten at once.
     assert statuses.count(401) <= 11 + (clock.time() - began) / 6
@@ -458,6 +459,22 @@ async def test_sec05_a_thousand_guesses_are_slowed_and_the_charger_gets_in(backe
     assert set(statuses) == {401, 429}
     charger = await backend.charger("1.6")
     assert "currentTime" in await charger.call("Heartbeat")
+    told = [line for line in logs if line["event"] == "ocpp.guessing"]
+    assert 1 <= len(told) <= 2 + (clock.time() - began) / 60
+    assert (told[0]["station"], told[0]["address"], told[0]["alarm"]) == ("CP1", "127.0.0.1", True)
+
+
+async def test_sec05_so_is_guessing_at_many_names_from_one_address(backend):
+    clock = asyncio.get_running_loop()
+    began = clock.time()
+    statuses = [
+        await refused(backend, None, f"CP-{n:04}", user=f"CP-{n:04}", scheme="ws")
+        for n in range(300)
+    ]
+
+    assert statuses.count(401) <= 101 + (clock.time() - began) * 10 / 6
+    assert set(statuses) == {401, 429}
+    assert "currentTime" in await (await backend.charger("1.6")).call("Heartbeat")
 
 
 async def test_sec07_slow_handshakes_do_not_disturb_live_stations(open_backend):
