@@ -324,6 +324,16 @@ def _same_id(given: dict[str, Any], location_id: str) -> None:
         raise Invalid("id", "differs from the id in the URL")
 
 
+def public_ids(evse: Evse) -> list[tuple[str, str]]:
+    """Return the ids of an EVSE that partners and the public see, by field (SEC-04)."""
+    ids = {
+        "uid": evse.uid,
+        "evse_id": evse.evse_id,
+        "physical_reference": evse.details.get("physical_reference"),
+    }
+    return [(name, value) for name, value in ids.items() if value is not None]
+
+
 def _check_together(location: Location) -> None:
     _unique("evses", "uid", (evse.uid for evse in location.evses))
     _unique(
@@ -337,13 +347,8 @@ def _check_together(location: Location) -> None:
     for index, evse in enumerate(location.evses):
         path = f"evses[{index}]"
         _unique(f"{path}.connectors", "id", (connector.id for connector in evse.connectors))
-        public = {
-            "uid": evse.uid,
-            "evse_id": evse.evse_id,
-            "physical_reference": evse.details.get("physical_reference"),
-        }
-        for name, value in public.items():
-            if value is not None and value.casefold() in identities:
+        for name, value in public_ids(evse):
+            if value.casefold() in identities:
                 # Whoever knows an identity may try to connect in the station's place.
                 raise Invalid(f"{path}.{name}", "equal to the OCPP identity of a station")
         for number_, used in enumerate(evse.details.get("parking", ())):

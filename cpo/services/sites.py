@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from cpo.domain.location import Evse, Location, dated, parse_location
+from cpo.domain.location import Evse, Location, dated, parse_location, public_ids
 from cpo.domain.station import EvseStatus
 from cpo.domain.tariff import Tariff, parse_tariff
 from cpo.domain.values import replace
@@ -157,7 +157,12 @@ class SiteBook:
 
     def _check(self, location: Location) -> None:
         self._check_party(location)
+        stations = self._memory.stations
         for index, evse in enumerate(location.evses):
+            for name, value in public_ids(evse):
+                # Whoever reads it may try to connect in that station's place (SEC-04).
+                if not stations.keys().isdisjoint((value, value.upper(), value.lower())):
+                    raise Invalid(f"evses[{index}].{name}", "equal to the identity of a station")
             if evse.binding is None:
                 continue
             for other, taken in self._memory.sites.evses_of(evse.binding.station):

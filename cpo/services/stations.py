@@ -19,6 +19,7 @@ from cpo.domain.events import (
     TransactionEvent,
 )
 from cpo.domain.ids import IDENTITY
+from cpo.domain.location import public_ids
 from cpo.domain.quirk_profiles import Habit, QuirkProfile, habits_of, remote_tag, repairs_of
 from cpo.domain.station import (
     Approval,
@@ -522,7 +523,7 @@ class Stations:
             return await self.seats.register(known, record, actor=actor)
         for location in self._memory.sites.locations.values():
             for evse in location.evses:
-                if record.identity.lower() in {evse.uid.lower(), (evse.evse_id or "").lower()}:
+                if record.identity.lower() in {value.lower() for _, value in public_ids(evse)}:
                     raise Invalid("identity", "equals an id that partners can see")
         work = Work()
         if known is not None:

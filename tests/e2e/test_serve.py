@@ -12,6 +12,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = ("--set", "ocpp.port=0", "--set", "ocpi.port=0", "--set", "operator.port=0")
 
@@ -151,6 +153,48 @@ def test_no_secret_is_visible_in_the_process_list(tmp_path):
 
     assert "canary" not in done.stdout + done.stderr
     assert "environment CPO_SERVER__SECRET_KEY_FILE" in done.stdout
+
+
+def test_sec22_the_operators_side_is_loopback_asks_for_a_key_and_has_no_test_hooks(tmp_path):
+    """A default install; each request of its own description, and the pages of the console."""
+    with serving(tmp_path) as (_, lines):
+        key, base = lines[0].removeprefix("operator key: "), url_of(lines)
+        port = int(base.rsplit(":", 1)[1])
+        described = json.loads(get(f"{base}/api/v1/openapi.json", key)[1])
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("127.0.0.2", port), timeout=100)
+        answers = {
+            (method, path): asked(f"{base}{re.sub('{.*?}', 'x', path)}", method)
+            for path, methods in described["paths"].items()
+            for method in methods
+            if method in {"get", "put", "post", "patch", "delete"}
+        }
+        # Having no key is not guessing one: the operator gets in all the while.
+        assert get(f"{base}/api/v1/stations", key)[0] == 200
+        hooks = [get(f"{base}{hook}", key)[0] for hook in HOOKS]
+        page = get(f"{base}/stations")[1]
+
+    assert len(answers) > 100
+    assert {a for (_, path), a in answers.items() if path.startswith("/api/")} == {401}
+    assert 'action="/login' in page
+    assert set(hooks) == {404}
+    words = {word for path in described["paths"] for word in re.split(r"[/_-]", path)}
+    assert not words & {"test", "tests", "hook", "hooks", "debug", "fake", "mock", "eval", "exec"}
+
+
+HOOKS = ("/test", "/debug", "/hooks", "/api/v1/test", "/api/v1/debug", "/api/v1/hooks", "/pprof")
+
+
+def asked(url, method):
+    """Ask without a key; returns the status."""
+    data = b"{}" if method in {"put", "post", "patch"} else None
+    request = urllib.request.Request(url, data=data, method=method.upper())
+    request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=100) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_partners_and_chargers_ports_have_no_operators_pages(tmp_path):

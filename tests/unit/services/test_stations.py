@@ -166,6 +166,43 @@ async def test_an_identity_that_partners_can_see_is_refused(charging):
         await charging.stations.register(Station(identity=UID), actor="op")
 
 
+@pytest.mark.parametrize("name", ["uid", "evse_id", "physical_reference"])
+@pytest.mark.parametrize("identity", ["NL*CPO*E9", "nl*cpo*e9"])
+async def test_sec04_no_id_that_partners_see_is_the_identity_of_any_station(
+    charging, name, identity
+):
+    """Whichever of the two comes first, and wherever that station stands."""
+    connector = {
+        "id": "1", "standard": "IEC_62196_T2", "format": "SOCKET", "power_type": "AC_3_PHASE",
+        "max_voltage": 230, "max_amperage": 32,
+    }  # fmt: skip
+    evse = {
+        "uid": "E-1", "evse_id": "NL*CPO*E1", "ocpp": {"station": "CP1", "evse_id": 9},
+        "connectors": [connector],
+    }  # fmt: skip
+    body = {
+        "country_code": "NL",
+        "party_id": "CPO",
+        "publish": True,
+        "address": "Street 1",
+        "city": "Town",
+        "country": "NLD",
+        "coordinates": {"latitude": "52.100000", "longitude": "5.100000"},
+        "time_zone": "Europe/Amsterdam",
+        "evses": [evse | {name: "NL*CPO*E9"}],
+    }
+    await charging.sites.put_location("L-9", body, actor="op")
+    with pytest.raises(Invalid, match="identity"):
+        await charging.stations.register(Station(identity=identity), actor="op")
+    await charging.sites.put_location("L-9", body | {"evses": [evse | {"uid": "E-2"}]}, actor="op")
+    del charging.memory.sites.locations["L-9"]
+
+    await charging.stations.register(Station(identity=identity), actor="op")
+
+    with pytest.raises(Invalid, match=name):
+        await charging.sites.put_location("L-8", body, actor="op")
+
+
 @pytest.mark.parametrize("identity", ["", "a/b", "ü", "x" * 49, "a\nb"])
 async def test_an_identity_that_ocpp_cannot_carry_is_refused(charging, identity):
     """S11, TR-11."""
