@@ -44,6 +44,8 @@ _OF_SESSIONS = frozenset(
     }
 )
 
+# After these a remote start may still be carried out: silence is no refusal.
+_MAY_FOLLOW = frozenset({Outcome.ACCEPTED, Outcome.TIMEOUT, Outcome.OFFLINE})
 # How long after an accepted remote start its transaction may still come (CMD-12).
 START_WINDOW = timedelta(minutes=10)
 
@@ -196,7 +198,21 @@ class Commands:
         reply = await link.execute(station_command, timeout=timeout or self._call_timeout)
         if (named := reply.payload.get("transactionId")) and reply.outcome is Outcome.ACCEPTED:
             await self._named(command, str(named))
+        if reply.outcome not in _MAY_FOLLOW:
+            await self._not_expected(command)
         await self.finish(sent, self._interpreted(sent, reply))
+
+    async def _not_expected(self, command: Command) -> None:
+        """Have nothing taken for a start that its station said no to."""
+        expected = _expected(command)
+        if expected is None:
+            return
+        try:
+            await self._expect(
+                command.station, replace(expected, transaction="", until=self._now())
+            )
+        except CpoError as error:
+            log.warning("command.still_expected", command=command.id, error=str(error))
 
     async def _named(self, command: Command, transaction: str) -> None:
         """Have the transaction of a remote start known by the name its station gave it (CM-10)."""

@@ -132,6 +132,31 @@ async def test_a_start_is_not_taken_for_another_tag(charging, link):
     assert session.auth_method == "WHITELIST"
 
 
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+@pytest.mark.parametrize(
+    ("outcome", "linked"),
+    [
+        (Outcome.ACCEPTED, True),
+        (Outcome.TIMEOUT, True),
+        (Outcome.REJECTED, False),
+        (Outcome.FAILED, False),
+        (Outcome.NOT_SUPPORTED, False),
+    ],
+)
+async def test_a_start_that_was_refused_is_not_taken_for_the_cards_own(
+    charging, link, version, outcome, linked
+):
+    """CM-02, CM-03, #183: silence may be followed by a start, a no is not."""
+    link.version = version
+    link.reply = Reply(outcome=outcome)
+    await finished(charging, await charging.commands.request(await start_request(charging)))
+    await charging.told(started("U-REMOTE"))
+
+    [session] = charging.store.all(Session)
+    assert session.auth_method == ("COMMAND" if linked else "WHITELIST")
+    assert session.authorization_reference == ("REF-1" if linked else None)
+
+
 async def test_the_fact_that_a_command_was_sent_is_on_disk_before_it_leaves(charging, link):
     """Promise 5, P6."""
     states = []
