@@ -324,7 +324,11 @@ class App:
         transactions.on_session.append(needs.session)
         commands.on_finished.append(needs.command_finished)
         stale = StaleTransactions(
-            memory, transactions, now=now, after=settings.ocpp.stale_transaction_after
+            memory,
+            transactions,
+            now=now,
+            after=settings.ocpp.stale_transaction_after,
+            invalid=settings.ocpp.stale_sessions == "invalid",
         )
         self._start_jobs(
             [

@@ -374,6 +374,10 @@ class Ocpp(Section):
         description="an open transaction whose connector is free, or whose station is silent, this "
         "long is ended with the evidence there is; its CDR is held",
     )
+    stale_sessions: Literal["completed", "invalid"] = Field(
+        "completed",
+        description="what partners are told of the session of such a transaction",
+    )
     settings_check_interval: Lifetime = Field(
         86_400,
         description="how often the settings that templates want are read from stations that stay "
@@ -618,6 +622,7 @@ HOLD_REASONS = (
     "clock_implausible",
     "tariff_unknown",
     "placed_later",
+    "written_off",
     "signed_invalid",
     "signed_key_differs",
     "signed_contradicts",
@@ -625,6 +630,7 @@ HOLD_REASONS = (
 """The reasons for which a CDR waits for the operator by default."""
 
 NOTED_REASONS = (
+    "another_token_than_asked",
     "session_relative",
     "begin_rejected",
     "dip_ignored",

@@ -73,6 +73,11 @@ RULES: Mapping[str, tuple[str, str, Callable[[Any], bool]]] = {
         "a number of seconds",
         _duration,
     ),
+    "suspended_evse_is_parking": (
+        "it pays for parking, not for charging, while the EVSE gives no energy (SuspendedEVSE)",
+        "true or false",
+        _truth,
+    ),
     "min_cdr_kwh": (
         "CDRs with less energy are held back from it",
         "a number of kWh",

@@ -49,6 +49,8 @@ _WORDS = {
     "clock_implausible": "the station's clock was wrong",
     "clock_ahead": "the station's clock ran ahead: the charge stands when it was told of",
     "tariff_unknown": "the connector names a tariff that was not there when the session began",
+    "another_token_than_asked": "a remote start of another token was awaited at its EVSE",
+    "written_off": "nothing was heard for so long that the session was told to be invalid",
     "placed_later": "its Location was entered after it ended: the tariff is the one of then",
     "events_missing": "messages with numbers in between never came",
     "matched_without_id": "readings came without the transaction's id and were matched",

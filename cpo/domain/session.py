@@ -8,7 +8,7 @@ from enum import StrEnum
 from cpo.domain.periods import Period
 from cpo.domain.pricing import Breakdown
 from cpo.domain.tokens import AuthMethod, Token
-from cpo.domain.transaction import Phase, Snapshot, Transaction
+from cpo.domain.transaction import WRITTEN_OFF, Phase, Snapshot, Transaction
 
 
 class SessionStatus(StrEnum):
@@ -63,6 +63,8 @@ _STATUS = {
 
 def session_status(transaction: Transaction) -> SessionStatus:
     """Map a transaction's state to the Session's (section 6 of the conformance cases; SES-3)."""
-    if transaction.phase is Phase.ENDED and transaction.token is None:
+    if transaction.phase is Phase.ENDED and (
+        transaction.token is None or WRITTEN_OFF in transaction.flags
+    ):
         return SessionStatus.INVALID
     return _STATUS[transaction.phase]

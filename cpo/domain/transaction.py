@@ -27,6 +27,12 @@ from cpo.domain.tariff import Tariff
 from cpo.domain.tokens import AuthMethod, Token, Verdict
 from cpo.domain.values import Named, replace
 
+# Its end was assumed, and its session told to be invalid: that stays so, whatever comes later.
+WRITTEN_OFF = "written_off"
+
+# Its partner's contract, when it began: SuspendedEVSE is parking.
+WAITS_ARE_PARKING = "suspended_evse_is_parking"
+
 
 class Phase(StrEnum):
     """How far a transaction has come."""

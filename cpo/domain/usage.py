@@ -1,6 +1,6 @@
 """A transaction in the shape that is priced."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from cpo.domain.events import ChargingState, Sample
@@ -13,7 +13,7 @@ from cpo.domain.periods import (
     Record,
     StateChange,
 )
-from cpo.domain.transaction import Transaction
+from cpo.domain.transaction import WAITS_ARE_PARKING, Transaction
 
 RESERVATION_KEY = "#reservation-"
 """How the keys of reservations begin, which have no transaction at the station."""
@@ -24,8 +24,8 @@ _PARKING = frozenset({ChargingState.SUSPENDED_EV, ChargingState.EV_CONNECTED, Ch
 def usage(transaction: Transaction, energy: EnergyCurve, *, now: datetime) -> Record:
     """Bring a transaction into the shape that is priced (MAP-23).
 
-    SuspendedEVSE counts as charging: the car still asks for power (2.3.0 wording). Before the
-    first state the car charges.
+    SuspendedEVSE counts as charging: the car still asks for power (2.3.0 wording), unless the
+    partner's contract said otherwise when it began. Before the first state the car charges.
     """
     start = transaction.started_at
     if transaction.key.startswith(RESERVATION_KEY):
@@ -44,7 +44,7 @@ def usage(transaction: Transaction, energy: EnergyCurve, *, now: datetime) -> Re
     )
     end = transaction.ended_at or max(last, min(now, last))
     end = max(end, start)
-    states = [change for change in activities(transaction.states, start) if change.at < end]
+    states = [change for change in activities(transaction) if change.at < end]
     samples = sorted(transaction.samples, key=lambda s: s.at)
     return Record(
         started_at=start,
@@ -57,18 +57,18 @@ def usage(transaction: Transaction, energy: EnergyCurve, *, now: datetime) -> Re
     )
 
 
-def activity_of(state: ChargingState) -> Activity:
-    """Return what a state of the charger is to its price."""
-    return Activity.PARKING if state in _PARKING else Activity.CHARGING
+def activity_of(transaction: Transaction, state: ChargingState) -> Activity:
+    """Return what a state of the charger is to the price of a transaction."""
+    waits = state is ChargingState.SUSPENDED_EVSE and WAITS_ARE_PARKING in transaction.flags
+    return Activity.PARKING if waits or state in _PARKING else Activity.CHARGING
 
 
-def activities(
-    states: Iterable[tuple[datetime, ChargingState]], start: datetime
-) -> list[StateChange]:
+def activities(transaction: Transaction) -> list[StateChange]:
     """Return when charging and parking began; what was before the start counts at the start."""
+    start = transaction.started_at
     changes = [StateChange(start, Activity.CHARGING)]
-    for at, state in states:
-        activity, moment = activity_of(state), max(at, start)
+    for at, state in transaction.states:
+        activity, moment = activity_of(transaction, state), max(at, start)
         if changes[-1].at == moment:
             changes[-1] = StateChange(moment, activity)
         elif changes[-1].state is not activity:

@@ -139,6 +139,14 @@ class Authorizations:
                 return entry
         return None
 
+    def passed_over(self, station: str, evse_id: int | None) -> bool:
+        """Tell whether a remote start is still awaited at an EVSE (CM-05)."""
+        now = self._now()
+        return evse_id is not None and any(
+            entry.until > now and entry.evse_id == evse_id
+            for entry in self._expected.get(station) or ()
+        )
+
     def answer(self, decision: Authorization) -> TokenAnswer:
         """Say a decision in what a station can be told, and how long it may rely on it (TOK-31)."""
         token = decision.token

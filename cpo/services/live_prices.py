@@ -62,7 +62,7 @@ class LivePrices:
             cost = price(record, snapshot.price_tariff, zone)
             return Running(energy.total_wh, energy.flags, cost, metered_at)
         live = LivePrice(snapshot.price_tariff, zone)
-        states = tuple(activities(transaction.states, transaction.started_at))
+        states = tuple(activities(transaction))
         cost = live.update(replace(record, ended_at=None, states=states), until=end)
         running = Running(energy.total_wh, energy.flags, cost, metered_at)
         if _steady(transaction, energy.register[1]):
@@ -183,7 +183,7 @@ class _Carried:
             if at <= self._state.at:
                 return None
             self._end = max(self._end, at)
-            activity = activity_of(state)
+            activity = activity_of(self._transaction, state)
             if activity is not self._state.state:
                 self._state = StateChange(at, activity)
                 found.append(self._state)

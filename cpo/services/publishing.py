@@ -77,6 +77,11 @@ class Publishing:
         wanted = partner.policy.get("tariffs")
         return wanted is None or tariff_id in wanted
 
+    def waits_are_parking(self, partner_id: str | None) -> bool:
+        """Tell whether a partner's contract calls it parking when the EVSE gives no energy."""
+        partner = self._partners.get(partner_id) if partner_id is not None else None
+        return partner is not None and bool(partner.policy.get("suspended_evse_is_parking"))
+
     def named(
         self,
         partner: Partner,

@@ -37,13 +37,18 @@ _MARGIN: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What became of an accepted remote start."""
+    """What became of an accepted remote start.
+
+    `other_session_id` is the session that its station began with another token instead (CM-05).
+    """
 
     command: str
     station: str
     due_at: datetime
     state: str = AWAITED
     session_id: str | None = None
+    evse_uid: str | None = None
+    other_session_id: str | None = None
 
 
 class Starts:
@@ -90,6 +95,7 @@ class Starts:
         start = Start(
             command=command.id,
             station=command.station,
+            evse_uid=command.evse_uid,
             due_at=command.finished_at + await self._patience(command.station),
         )
         state = self._memory.stations.get(command.station)
@@ -119,6 +125,11 @@ class Starts:
             if state is not None and _session_of(state, start.command) == session.id:
                 self._changed[start.command] = replace(start, state=STARTED, session_id=session.id)
                 del self._open[start.command]
+            elif start.other_session_id is None and _instead(session, start):
+                # What was asked for will not come; should it all the same, it is linked.
+                missing = replace(start, state=MISSING, other_session_id=session.id)
+                self._open[start.command] = self._changed[start.command] = missing
+                log.warning("command.another_started", station=start.station, id=start.command)
 
     async def sweep(self) -> None:
         """Keep what changed, and report what did not come in time."""
@@ -153,6 +164,15 @@ class Starts:
 
 def _session_of(state: StationState, command: str) -> str | None:
     return next((t.id for t in state.transactions.values() if t.command_id == command), None)
+
+
+def _instead(session: Session, start: Start) -> bool:
+    return (
+        session.station == start.station
+        and "another_token_than_asked" in session.flags
+        and session.snapshot is not None
+        and session.snapshot.evse_uid == start.evse_uid
+    )
 
 
 def _read(document: dict[str, Any]) -> Start:

@@ -22,6 +22,8 @@ from cpo.domain.events import (
 from cpo.domain.session import Session
 from cpo.domain.tokens import AuthMethod, Authorization, Verdict, alias_of
 from cpo.domain.transaction import (
+    WAITS_ARE_PARKING,
+    WRITTEN_OFF,
     Phase,
     Transaction,
     add_samples,
@@ -247,6 +249,9 @@ class Transactions:
             snapshot = self._billing.snapshot(after)
             if snapshot is not None:
                 after = replace(after, snapshot=snapshot)
+                token = after.token
+                if token is not None and self._publishing.waits_are_parking(token.partner_id):
+                    after = replace(after, flags=after.flags | {WAITS_ARE_PARKING})
         if before is after:
             cost = self._running_costs.get(after.id)
             return TransactionAnswer(transaction=after.key, token=token_answer, total_cost=cost)
@@ -318,6 +323,9 @@ class Transactions:
                 authorization_reference=expected.authorization_reference,
             )
             self._authorizations.remember(state, token, decision)
+        elif self._authorizations.passed_over(state.record.identity, transaction.evse_id):
+            flags = transaction.flags | {"another_token_than_asked"}
+            transaction = replace(transaction, flags=flags)
         return transaction, self._authorizations.answer(decision)
 
     async def _by_another(
@@ -745,14 +753,21 @@ class Transactions:
         cdr = await self._store.cdr_of_session(transaction.id)
         return cdr is not None and bool(cdr.hold)
 
-    async def end_assumed(self, state: StationState, key: str, *, reason: str) -> None:
-        """End a transaction whose stop will not come; its CDR is held for the operator."""
+    async def end_assumed(
+        self, state: StationState, key: str, *, reason: str, invalid: bool = False
+    ) -> None:
+        """End a transaction whose stop will not come; its CDR is held for the operator.
+
+        Where `invalid`, its Session is INVALID instead of COMPLETED.
+        """
         async with state.lock:
             transaction = state.transactions.get(key)
             if transaction is None or not transaction.open:
                 return
             work = Work()
             ended = assume_ended(transaction, at=self._now(), reason=reason)
+            if invalid:
+                ended = replace(ended, flags=ended.flags | {WRITTEN_OFF})
             log.warning(
                 "transaction.end_assumed",
                 station=state.record.identity,

@@ -44,9 +44,11 @@ class StaleTransactions:
         *,
         now: Callable[[], datetime],
         after: float,
+        invalid: bool = False,
     ) -> None:
         self._memory = memory
         self._transactions = transactions
+        self._invalid = invalid
         self._now = now
         self._after = timedelta(seconds=after)
 
@@ -57,7 +59,9 @@ class StaleTransactions:
                 continue
             for transaction in state.open_transactions():
                 if self._stale(state, transaction):
-                    await self._transactions.end_assumed(state, transaction.key, reason="stale")
+                    await self._transactions.end_assumed(
+                        state, transaction.key, reason="stale", invalid=self._invalid
+                    )
 
     def _stale(self, state: StationState, transaction: Transaction) -> bool:
         """Stale: no reading for the time, and the connector is free or the station silent."""
@@ -65,9 +69,7 @@ class StaleTransactions:
         heard = max(last, transaction.received_at)
         if self._now() - heard < self._after:
             return False
-        connector = next(
-            (c for c in state.connectors.values() if c.evse_id == transaction.evse_id), None
-        )
-        free = connector is not None and connector.availability == "Available"
+        connectors = [c for c in state.connectors.values() if c.evse_id == transaction.evse_id]
+        free = bool(connectors) and all(c.availability == "Available" for c in connectors)
         silent = state.seen_at is None or self._now() - state.seen_at >= self._after
         return free or silent

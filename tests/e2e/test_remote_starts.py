@@ -21,6 +21,12 @@ async def start_of(cpo, command, state):
     return await until(there)
 
 
+async def charged(cpo, session_id):
+    """Return the CDR of a session, None as long as there is none."""
+    found = (await cpo.api("GET", "/cdrs?limit=100"))["items"]
+    return next((cdr for cdr in found if cdr["session_id"] == session_id), None)
+
+
 async def remote_start(cpo, site):
     body = {"token": {"uid": "REMOTE1"}}
     return await cpo.api("POST", f"/evses/{site.evse}/start", body)
@@ -63,7 +69,7 @@ async def test_cm01_a_start_that_comes_names_its_session(cpo, version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_cm05_a_station_that_starts_for_another_card_is_not_taken_for_ours(cpo, version):
-    """The session is the card's; what was asked for is reported as missing."""
+    """The session is the card's, and noted; the start is missing, and names that session."""
     site = await new_site(cpo, ocpp=version)
     uid = f"OWN-{site.station}"
     await cpo.api("PUT", f"/tokens/{uid}", {"type": "RFID", "contract_id": "C1", "valid": True})
@@ -82,7 +88,16 @@ async def test_cm05_a_station_that_starts_for_another_card_is_not_taken_for_ours
             return [one for one in found if uid in str(one)]
 
         (session,) = await until(running)
+        await charger.end(5)
+        cdr = await until(lambda: charged(cpo, session["id"]))
 
+        async def named():
+            start = (await cpo.api("GET", f"/commands/{command['id']}"))["start"]
+            return start["other_session_id"]
+
+        assert await until(named) == session["id"]
+
+    assert "another_token_than_asked" in cdr["flags"]
     assert missing["session_id"] is None
     assert (session["status"], session["auth_method"]) == ("ACTIVE", "WHITELIST")
 

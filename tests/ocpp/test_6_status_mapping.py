@@ -7,9 +7,14 @@ import pytest
 
 from cpo.app import status_rules
 from cpo.config import Ocpp
+from cpo.domain.command import CommandKind
+from cpo.services.commands import Request
+from cpo.services.upkeep import StaleTransactions
+from cpo.web.api import shapes
 from tests.ocpp.conftest import Charge16, Charge201
 
 EVSE = {"id": 1, "connectorId": 1}
+HOUR = timedelta(hours=1)
 # Row (as in the settings), its default, and what its setting is changed to here.
 ROWS = {
     "available": ("AVAILABLE", "INOPERATIVE"),
@@ -322,3 +327,161 @@ async def test_map10_offline_longer_than_the_grace_is_unknown(player, books, row
     await backend.until(lambda: player.shown == "UNKNOWN")
     assert books.sessions == before
     assert [session.status for session in before] == ["ACTIVE"] * (row == "charging")
+
+
+def started(player, **fields):
+    """Begin a charge half an hour ago."""
+    if player.charger.version != "1.6" and "idTag" in fields:
+        fields["idToken"] = {"idToken": fields.pop("idTag"), "type": "ISO14443"}
+    return player.charge.start(**fields)
+
+
+async def test_ses3_begun_and_accepted_is_active_and_stopped_is_completed(player, books):
+    """The end is the time of the stop, whenever that comes."""
+    await started(player)
+    (session,) = books.sessions
+    assert (session.status, session.end_date_time) == ("ACTIVE", None)
+
+    stop = player.charge.stop if player.charger.version == "1.6" else player.charge.end
+    player.backend.later(hours=5)
+    ended_at = player.backend.at(hours=-3)
+    await stop(timestamp=ended_at)
+    (session,) = books.sessions
+    assert session.status == "COMPLETED"
+    assert session.end_date_time.strftime("%Y-%m-%dT%H:%M:%SZ") == ended_at
+    assert session.partner_id == "P1"
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+async def test_ses3_a_transaction_of_2x_is_a_session_from_its_first_accepted_token_on(
+    player, books
+):
+    """Nobody asked for it and no token is known: there is no Session to be PENDING (SES-4)."""
+    await player.charge.event("Started", -60, 1000, evse=EVSE, triggerReason="CablePluggedIn")
+    assert books.sessions == []
+
+    await player.charge.update(1000, -50, idToken={"idToken": "TAG", "type": "ISO14443"})
+    (session,) = books.sessions
+    assert session.status == "ACTIVE"
+
+
+async def test_ses3_a_refused_token_without_energy_is_invalid(player, books):
+    await player.backend.token("BAD", valid=False, whitelist="ALWAYS")
+    await started(player, idTag="BAD")
+    if player.charger.version == "1.6":
+        await player.charge.stop(meterStop=1000, reason="DeAuthorized")
+    else:
+        await player.charge.end(
+            1000, triggerReason="Deauthorized", info={"stoppedReason": "DeAuthorized"}
+        )
+
+    assert [(s.status, s.partner_id) for s in books.sessions] == [("INVALID", None)]
+    assert books.cdrs == []
+
+
+@pytest.mark.parametrize("row", ["suspended_ev", "suspended_evse", "faulted", "unavailable"])
+async def test_ses3_suspended_or_faulted_a_session_stays_active(player, books, row):
+    await started(player)
+    if player.charger.version != "1.6" and row in STATES_2:
+        await player.charge.update(info={"chargingState": STATES_2[row]})
+    else:
+        await player.say((WORDS_16 if player.charger.version == "1.6" else WORDS_2)[row])
+
+    assert [s.status for s in books.sessions] == ["ACTIVE"]
+    assert books.transactions[0].open
+
+
+@pytest.mark.parametrize(("invalid", "status"), [(False, "COMPLETED"), (True, "INVALID")])
+async def test_ses3_stale_is_completed_or_invalid_by_setting_and_its_cdr_is_held(
+    player, books, invalid, status
+):
+    """INVALID stays so when the stop comes after all: its CDR waits for the operator."""
+    await started(player)
+    backend = player.backend
+    backend.later(hours=72)
+    await StaleTransactions(
+        backend.memory,
+        backend.transactions,
+        now=lambda: backend.clock,
+        after=24 * 3600,
+        invalid=invalid,
+    ).sweep()
+
+    assert [s.status for s in books.sessions] == [status]
+    assert "estimated_end" in books.sessions[0].flags
+    assert [bool(cdr.hold) for cdr in books.cdrs] == [True]
+    if invalid:
+        stop = player.charge.stop if player.charger.version == "1.6" else player.charge.end
+        await stop(timestamp=backend.at(hours=-71))
+        assert [s.status for s in books.sessions] == ["INVALID"]
+        assert [cdr.hold for cdr in books.cdrs] == [("written_off",)]
+
+
+async def test_ses3_ses19_a_reservation_becomes_active_with_its_charge(player, books):
+    backend = player.backend
+    await player.say("Available")
+    command = await backend.commands.request(
+        Request(
+            kind=CommandKind.RESERVE,
+            requested_by="test",
+            evse_uid="CP1-uid-1-x",
+            location_id="L-CP1",
+            token=await backend.token("TAG"),
+            reservation_id="R1",
+            parameters={"reservation_id": "R1", "expiry_date_time": backend.clock + HOUR},
+        )
+    )
+    await backend.transactions.reserve(await backend.commands.wait(command))
+    (session,) = books.sessions
+    assert session.status == "RESERVATION"
+    await player.say("Reserved")
+    assert player.shown == "RESERVED"
+
+    await started(player)
+    assert [(s.id, s.status) for s in books.sessions] == [(session.id, "ACTIVE")]
+
+
+async def test_st07_charging_without_a_transaction_is_flagged(backend, books):
+    """Q32: no session; the operator sees which EVSE it is."""
+    player = Player(backend, await backend.charger("1.6"))
+    state = backend.memory.stations["CP1"]
+
+    def flagged():
+        return shapes.station(state, backend.memory.sites)["charging_without_transaction"]
+
+    for row in ("charging", "suspended_ev", "suspended_evse"):
+        await player.play(row)
+        assert (player.shown, flagged(), books.sessions) == ("CHARGING", [1], [])
+    await player.play("preparing")
+    assert flagged() == []
+    await player.charge.start()
+    await player.play("charging")
+    assert flagged() == []
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+async def test_st13_technical_codes_of_2x_are_kept_for_the_operator(player):
+    """N07: with the status they came with."""
+    await player.charger.call(
+        "NotifyEvent",
+        generatedAt=player.backend.at(),
+        seqNo=0,
+        eventData=[
+            {
+                "eventId": 1,
+                "timestamp": player.backend.at(),
+                "trigger": "Delta",
+                "actualValue": "Faulted",
+                "techCode": "E42",
+                "techInfo": "door",
+                "eventNotificationType": "HardWiredNotification",
+                "component": {"name": "Connector", "evse": EVSE},
+                "variable": {"name": "AvailabilityState"},
+            }
+        ],
+    )
+    state = player.backend.memory.stations["CP1"]
+    (shown,) = shapes.station(state, player.backend.memory.sites)["connectors"]
+
+    assert (shown["vendor_error_code"], shown["info"]) == ("E42", "door")
+    assert player.shown == "OUTOFORDER"

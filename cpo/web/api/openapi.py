@@ -65,6 +65,7 @@ SCHEMAS: dict[str, Any] = {
         allow_without_password=_BOOL,
         has_password=_BOOL,
         topology_mismatch=_LIST,
+        charging_without_transaction=_LIST,
         clock_offset=_NUMBER,
         serial_number=_MAYBE,
         booted_at=_INSTANT,

@@ -23,6 +23,7 @@ from cpo.services.sites import LocationView
 
 WH_PER_KWH = Decimal(1000)
 
+_CHARGING = frozenset({"Charging", "SuspendedEV", "SuspendedEVSE"})
 _frames: msgspec.json.Decoder[Any] = msgspec.json.Decoder(float_hook=Decimal)
 
 
@@ -59,6 +60,7 @@ def station(state: StationState, sites: Sites) -> dict[str, Any]:
                 "status": known.availability,
                 "activity": known.activity,
                 "error_code": known.error_code,
+                "vendor_error_code": known.vendor_error_code,
                 "info": known.info,
                 "at": known.at,
             }
@@ -79,12 +81,24 @@ def station(state: StationState, sites: Sites) -> dict[str, Any]:
             for number in sorted(state.strange)
             if sites.outlet(record.identity, number, None) is None
         ],
+        "charging_without_transaction": charging_alone(state),
         "transactions": [
             {"id": t.id, "key": t.key, "evse_id": t.evse_id, "since": t.started_at}
             for t in state.open_transactions()
         ],
         "clock_offset": record.clock_offset_s,
     }
+
+
+def charging_alone(state: StationState) -> list[int]:
+    """Return the EVSEs that say they charge, of which no transaction was told (ST-07)."""
+    return sorted(
+        {
+            known.evse_id
+            for known in state.connectors.values()
+            if known.activity in _CHARGING and state.open_at(known.evse_id) is None
+        }
+    )
 
 
 def location(view: LocationView) -> dict[str, Any]:

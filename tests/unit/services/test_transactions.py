@@ -629,6 +629,30 @@ async def test_waiting_for_the_site_is_charging_time_and_waiting_for_the_car_is_
     assert (cdr.time_s, cdr.parking_s) == (3600, 1800)
 
 
+@pytest.mark.parametrize(("parks", "parking_s"), [(None, 0), (False, 0), (True, 1800)])
+async def test_whether_waiting_for_the_site_is_parking_is_a_partners_contract(
+    charging, parks, parking_s
+):
+    """BR-10, MAP-23: the contract when it began counts."""
+    charging.partners.by_id["P1"].policy["suspended_evse_is_parking"] = parks
+    answer = await charging.told(start())
+    charging.partners.by_id["P1"].policy["suspended_evse_is_parking"] = not parks
+    await charging.status(
+        StatusReport(
+            evse_id=1,
+            connector_id=1,
+            availability=Availability.OCCUPIED,
+            activity="SuspendedEVSE",
+            at=at(30),
+            received_at=at(30),
+        )
+    )
+    await charging.told(stop(answer.transaction))
+
+    [cdr] = charging.store.all(Cdr)
+    assert (cdr.time_s, cdr.parking_s) == (3600, parking_s)
+
+
 async def test_a_charge_without_energy_is_billed_at_nothing_and_sent(charging):
     """BR-11, CDR-20, promise 2: zero-energy sessions have their CDR, too."""
     answer = await charging.told(start())
