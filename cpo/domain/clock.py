@@ -19,6 +19,15 @@ _MESSAGES = 4
 _STRETCH_S = 30.0
 
 
+# No charger reports from before: such a clock was never set, and says nothing of its offset.
+_EARLIEST_YEAR = 2010
+
+
+def never_set(at: datetime) -> bool:
+    """Tell whether a time is that of a clock that was never set."""
+    return at.year < _EARLIEST_YEAR
+
+
 @dataclass(slots=True)
 class StationClock:
     """Learns how far a station's clock is off; `offset_s` is what must be added to its times."""

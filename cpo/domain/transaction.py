@@ -218,7 +218,11 @@ def fold(transaction: Transaction, event: TransactionEvent) -> Transaction:
         and transaction.phase is Phase.ENDED
         and "estimated_end" not in transaction.flags
     ):
-        same = transaction.end_wh == event.meter_wh and transaction.ended_at == event.at
+        # A time that cannot be gave way to the arrival, which is another one each time.
+        replaced = event.told_at is not None and event.at == event.received_at
+        same = transaction.end_wh == event.meter_wh and (
+            transaction.ended_at == event.at or replaced
+        )
         if same or "stop_repeated_differently" in transaction.flags:
             return transaction
         # The first stop holds; that another said otherwise is evidence for the operator.

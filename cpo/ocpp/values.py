@@ -6,6 +6,8 @@ from typing import Any, Final
 # Clocks that were never set start in one of these years; no charger reports from before.
 _EARLIEST_YEAR: Final = 2010
 _LATEST_YEAR: Final = 2200
+_NEVER_SET: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FAR_AHEAD: Final = datetime(_LATEST_YEAR, 1, 1, tzinfo=UTC)
 
 
 def read_instant(text: Any, received_at: datetime) -> datetime:
@@ -14,25 +16,44 @@ def read_instant(text: Any, received_at: datetime) -> datetime:
     A missing zone means UTC. Reads "2026-01-01T10:00:00", "…+02", "…+0200", "…Z" and any number
     of decimals.
     """
+    at = _read(text)
+    if at is None or not _EARLIEST_YEAR <= at.year < _LATEST_YEAR:
+        return received_at
+    return at
+
+
+def read_told(text: Any, received_at: datetime) -> datetime:
+    """Read a time as it was told, however wrong: a charge is known by it, and doubted for it.
+
+    One that nobody can read is that of a clock that was never set; so a repeat has the same one.
+    The arrival stands only for a time that is not there.
+    """
+    at = _read(text)
+    if at is None:
+        return _NEVER_SET if isinstance(text, str) else received_at
+    if at.year < _NEVER_SET.year:
+        return _NEVER_SET
+    return min(at, _FAR_AHEAD)
+
+
+def _read(text: Any) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         if not isinstance(text, str):
-            return received_at
+            return None
         try:
             at = datetime.fromisoformat(text.strip().upper().replace(" ", "T", 1))
         except ValueError:
-            return received_at
+            return None
     if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    elif at.tzinfo is not UTC:
-        try:
-            at = at.astimezone(UTC)
-        except OverflowError:
-            return received_at
-    if not _EARLIEST_YEAR <= at.year < _LATEST_YEAR:
-        return received_at
-    return at
+        return at.replace(tzinfo=UTC)
+    if at.tzinfo is UTC:
+        return at
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return None
 
 
 def write_instant(at: datetime) -> str:

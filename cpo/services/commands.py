@@ -204,7 +204,7 @@ class Commands:
 
     async def _not_expected(self, command: Command) -> None:
         """Have nothing taken for a start that its station said no to."""
-        expected = _expected(command)
+        expected = self._expected(command)
         if expected is None:
             return
         try:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from cpo.domain.clock import never_set
 from cpo.domain.events import (
     Availability,
     Boot,
@@ -457,7 +458,7 @@ class Stations:
         """Take a step of a transaction in."""
         state = self._state(identity)
         state.seen_at = event.received_at
-        if not event.offline:
+        if not event.offline and not never_set(event.at):
             self._listen(work, state, event.at, event.received_at)
         answer = await self._transactions.take(work, state, event, raw=raw)
         if (

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from cpo.domain.clock import never_set
 from cpo.domain.command import Command, reservation_number
 from cpo.domain.events import (
     EventKind,
@@ -98,6 +99,8 @@ class Transactions:
         self, work: Work, state: StationState, event: TransactionEvent, *, raw: str
     ) -> TransactionAnswer:
         """Record an event; the same event again changes nothing and is answered the same."""
+        if never_set(event.at):
+            event = _on_time(event, 0.0)
         if event.transaction is None and event.kind is EventKind.STARTED:
             return await self._start(work, state, event)
         transaction = await self._find(state, event)
@@ -131,10 +134,6 @@ class Transactions:
         transaction = begin(
             self._billing.session_id("1.6", start_key(identity, event)), identity, number, event
         )
-        if _energy_missing(state, transaction):
-            log.warning("transaction.energy_missing_before", station=identity)
-            flags = transaction.flags | {"energy_missing_before"}
-            transaction = replace(transaction, flags=flags)
         return await self._record(work, state, None, transaction, event)
 
     def _begin(self, state: StationState, key: str, event: TransactionEvent) -> Transaction:
@@ -231,14 +230,22 @@ class Transactions:
         event: TransactionEvent,
     ) -> TransactionAnswer:
         token_answer = None
+        if (
+            after is not before
+            and event.told_at is not None
+            and (before is None or event.kind is EventKind.ENDED)
+            and _implausible(event.told_at, event.received_at)
+        ):
+            after = replace(after, flags=after.flags | {"clock_implausible"})
         if before is None:
             offset = _begin_offset(state, event)
             if offset:
                 after = replace(after, clock_offset_s=offset)
-            if event.told_at is not None and _implausible(event.told_at, event.received_at):
-                after = replace(after, flags=after.flags | {"clock_implausible"})
-            elif offset != state.clock.offset_s:
+            if "clock_implausible" not in after.flags and offset != state.clock.offset_s:
                 after = replace(after, flags=after.flags | {"clock_ahead"})
+            if event.kind is EventKind.STARTED and _energy_missing(state, after):
+                log.warning("transaction.energy_missing_before", station=state.record.identity)
+                after = replace(after, flags=after.flags | {"energy_missing_before"})
             after = self._after_reservation(work, state, after, event)
         if event.id_token is not None:
             after, token_answer = await self._authorized(state, after, event)
@@ -856,6 +863,10 @@ def _never_given(key: str) -> bool:
     return not 0 < int(key) <= _LARGEST_ID
 
 
+def _at(sample: Sample) -> datetime:
+    return sample.at
+
+
 def _energy_missing(state: StationState, transaction: Transaction) -> bool:
     """Tell whether the register rose between the last charge at a connector and this (OF-08)."""
     ended = [
@@ -864,6 +875,9 @@ def _energy_missing(state: StationState, transaction: Transaction) -> bool:
         if one.evse_id == transaction.evse_id and one.ended_at is not None
     ]
     begin = transaction.begin_wh
+    if begin is None:
+        told = (s.register_wh for s in sorted(transaction.samples, key=_at))
+        begin = next((wh for wh in told if wh is not None), None)
     if not ended or begin is None:
         return False
     ended_at, end_wh = max(ended, key=lambda end: end[0])
@@ -909,7 +923,7 @@ def _on_time(event: TransactionEvent, offset_s: float) -> TransactionEvent:
 
     What lies before any charger or a day ahead of us cannot be: the arrival stands for it (MAP-25).
     """
-    if offset_s:
+    if offset_s and event.told_at is None:
         event = replace(
             event,
             at=event.at + timedelta(seconds=offset_s),
@@ -934,7 +948,7 @@ def _shifted(samples: tuple[Sample, ...], offset_s: float) -> tuple[Sample, ...]
 
 def _implausible(at: datetime, received_at: datetime) -> bool:
     """Tell whether a time cannot be: before any charger, or ahead of its arrival by a day."""
-    return at.year < 2010 or at > received_at + timedelta(days=1)
+    return never_set(at) or at > received_at + timedelta(days=1)
 
 
 def _total(session: Session) -> Decimal | None:

@@ -17,7 +17,7 @@ from cpo.domain.events import (
 )
 from cpo.domain.metering import ENERGY_REGISTER, RawValues, samples_at
 from cpo.domain.tokens import Verdict, alias_of
-from cpo.ocpp.values import read_instant, write_instant
+from cpo.ocpp.values import read_instant, read_told, write_instant
 from cpo.services.intake import BootAnswer, TokenAnswer
 
 AVAILABILITY: Final = {
@@ -105,7 +105,7 @@ def start_of_transaction(payload: dict[str, Any], received_at: datetime) -> Tran
     """Read a StartTransaction.req."""
     return TransactionEvent(
         kind=EventKind.STARTED,
-        at=read_instant(payload.get("timestamp"), received_at),
+        at=read_told(payload.get("timestamp"), received_at),
         received_at=received_at,
         evse_id=payload["connectorId"],
         connector_id=1,
@@ -120,7 +120,7 @@ def end_of_transaction(payload: dict[str, Any], received_at: datetime) -> Transa
     id_tag = payload.get("idTag")
     return TransactionEvent(
         kind=EventKind.ENDED,
-        at=read_instant(payload.get("timestamp"), received_at),
+        at=read_told(payload.get("timestamp"), received_at),
         received_at=received_at,
         transaction=str(payload["transactionId"]),
         id_token=IdToken(id_tag) if id_tag else None,

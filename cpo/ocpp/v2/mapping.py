@@ -17,7 +17,7 @@ from cpo.domain.events import (
     TransactionEvent,
 )
 from cpo.domain.metering import ENERGY_REGISTER, RawValues, samples_at
-from cpo.ocpp.values import read_instant, write_instant
+from cpo.ocpp.values import read_instant, read_told, write_instant
 from cpo.services.intake import BootAnswer, TokenAnswer
 
 AVAILABILITY: Final = {
@@ -126,7 +126,7 @@ def transaction_event(payload: dict[str, Any], received_at: datetime) -> Transac
     readings = payload.get("meterValue")
     return TransactionEvent(
         kind=kind,
-        at=read_instant(payload.get("timestamp"), received_at),
+        at=read_told(payload.get("timestamp"), received_at),
         received_at=received_at,
         transaction=info["transactionId"],
         seq=payload.get("seqNo", 0),
