@@ -4,9 +4,35 @@ import asyncio
 
 import pytest
 
-from cpo.domain.command import CommandKind, Outcome, StationCommand
+from cpo.domain.command import CommandKind, CommandState, Outcome, StationCommand
 from cpo.errors import CpoError, NotFound
 from cpo.services.commands import Request
+
+_BOTH = [
+    "BootNotification",
+    "FirmwareStatusNotification",
+    "Heartbeat",
+    "MeterValues",
+    "StatusNotification",
+]
+_NEWER = [
+    *_BOTH,
+    "LogStatusNotification",
+    "TransactionEvent",
+    "SignChargingStationCertificate",
+    "SignV2GCertificate",
+    "PublishFirmwareStatusNotification",
+]
+TRIGGERS = {
+    "1.6": [
+        *_BOTH,
+        "DiagnosticsStatusNotification",
+        "LogStatusNotification",
+        "SignChargePointCertificate",
+    ],
+    "2.0.1": _NEWER,
+    "2.1": _NEWER,
+}
 
 
 async def run(backend, **fields):
@@ -218,6 +244,8 @@ async def test_cm10_a_transaction_that_no_answer_named_is_not_taken_for_it(backe
         ("1.6", "OnIdle", {"type": "Soft"}),
         ("2.0.1", "Immediate", {"type": "Immediate"}),
         ("2.0.1", "OnIdle", {"type": "OnIdle"}),
+        ("2.1", "Immediate", {"type": "Immediate"}),
+        ("2.1", "OnIdle", {"type": "OnIdle"}),
     ],
 )
 async def test_cm12_reset(backend, version, given, sent):
@@ -229,20 +257,31 @@ async def test_cm12_reset(backend, version, given, sent):
     assert charger.asked[-1] == ("Reset", sent)
 
 
+@pytest.mark.parametrize("kind", ["Immediate", "OnIdle"])
 async def test_cm12_a_reset_ends_the_transaction_and_the_boot_brings_it_back(
-    backend, charge, books
+    backend, books, version, kind
 ):
+    """At once, or scheduled for the end of the charge; with what was the reason."""
+    from tests.ocpp.conftest import Charge16, Charge201
+
+    charger = await backend.charger(version)
+    charge = (Charge16 if version == "1.6" else Charge201)(backend, charger)
     await charge.start()
-    done = await run(
-        backend, kind=CommandKind.RESET, station="CP1", parameters={"type": "Immediate"}
-    )
-    await charge.stop(reason="HardReset")
+    scheduled = version != "1.6" and kind == "OnIdle"
+    charger.answers["Reset"] = {"status": "Scheduled" if scheduled else "Accepted"}
+    done = await run(backend, kind=CommandKind.RESET, station="CP1", parameters={"type": kind})
+    hard = "HardReset" if kind == "Immediate" else "SoftReset"
+    reason = hard if version == "1.6" else "ImmediateReset" if kind == "Immediate" else "Local"
+    if version == "1.6":
+        await charge.stop(reason=reason)
+    else:
+        await charge.end(triggerReason="ResetCommand", info={"stoppedReason": reason})
     await charge.charger.close()
     await backend.until(lambda: backend.stations.link("CP1") is None)
-    await backend.charger("1.6")
+    await backend.charger(version)
 
-    assert done.outcome is Outcome.ACCEPTED
-    assert books.transactions[0].stopped_reason == "HardReset"
+    assert done.outcome is (Outcome.SCHEDULED if scheduled else Outcome.ACCEPTED)
+    assert books.transactions[0].stopped_reason == reason
     assert books.only_session.status == "COMPLETED"
     assert books.only_cdr.energy_wh == 2000
     assert backend.stations.link("CP1") is not None
@@ -258,6 +297,10 @@ async def test_cm12_a_reset_ends_the_transaction_and_the_boot_brings_it_back(
         ("2.0.1", "UnlockFailed", Outcome.FAILED),
         ("2.0.1", "OngoingAuthorizedTransaction", Outcome.REJECTED),
         ("2.0.1", "UnknownConnector", Outcome.REJECTED),
+        ("2.1", "Unlocked", Outcome.ACCEPTED),
+        ("2.1", "UnlockFailed", Outcome.FAILED),
+        ("2.1", "OngoingAuthorizedTransaction", Outcome.REJECTED),
+        ("2.1", "UnknownConnector", Outcome.REJECTED),
     ],
 )
 async def test_cm13_unlock(backend, version, word, outcome):
@@ -302,6 +345,29 @@ async def test_cm14_a_scheduled_change_of_availability_is_its_own_outcome(backen
 
 
 @pytest.mark.parametrize(
+    ("version", "message"),
+    [(version, message) for version, found in TRIGGERS.items() for message in found],
+)
+async def test_cm15_each_type_of_trigger(backend, version, message):
+    """The words of 2.x; 1.6 has its own for some."""
+    charger = await backend.charger(version)
+    done = await run(
+        backend,
+        kind=CommandKind.TRIGGER,
+        station="CP1",
+        parameters={"requested_message": message},
+    )
+
+    extended = version == "1.6" and message in {
+        "LogStatusNotification",
+        "SignChargePointCertificate",
+    }
+    action = "ExtendedTriggerMessage" if extended else "TriggerMessage"
+    assert charger.asked == [(action, {"requestedMessage": message})]
+    assert done.outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize(
     ("word", "outcome"),
     [
         ("Accepted", Outcome.ACCEPTED),
@@ -333,7 +399,7 @@ async def test_cm15_trigger(backend, version, word, outcome):
         ("Unavailable", Outcome.EVSE_INOPERATIVE),
     ],
 )
-async def test_cm16_cm17_reserve_and_cancel(backend, version, word, outcome):
+async def test_cm16_reserve(backend, version, word, outcome):
     charger = await backend.charger(version)
     charger.answers["ReserveNow"] = {"status": word}
     link = backend.stations.link("CP1")
@@ -348,11 +414,24 @@ async def test_cm16_cm17_reserve_and_cancel(backend, version, word, outcome):
     )
     assert reply.outcome is outcome
 
-    charger.answers["CancelReservation"] = {"status": "Rejected"}
+
+@pytest.mark.parametrize(
+    ("word", "outcome"),
+    [("Accepted", Outcome.ACCEPTED), ("Rejected", Outcome.UNKNOWN_RESERVATION)],
+)
+async def test_cm17_cancel_a_reservation(backend, version, word, outcome):
+    """By the number that the station was given."""
+    charger = await backend.charger(version)
+    link = backend.stations.link("CP1")
+    parameters = {"reservation_id": "R1", "expiry_date_time": backend.at(hours=1)}
+    await link.execute(
+        StationCommand(kind=CommandKind.RESERVE, evse_id=1, id_token="TAG", parameters=parameters)
+    )
+    charger.answers["CancelReservation"] = {"status": word}
     reply = await link.execute(
         StationCommand(kind=CommandKind.CANCEL_RESERVATION, parameters={"reservation_id": "R1"})
     )
-    assert reply.outcome is Outcome.UNKNOWN_RESERVATION
+    assert reply.outcome is outcome
     reserve, cancel = (payload for _, payload in charger.asked[-2:])
     assert cancel["reservationId"] in reserve.values()
 
@@ -391,10 +470,26 @@ async def test_cm20_a_1_6_charger_may_say_that_the_car_is_gone(backend):
     assert other["status"] == nothing["status"] == "UnknownMessageId"
 
 
-async def test_cm21_a_command_to_an_offline_station_fails_at_once(backend):
-    done = await run(backend, kind=CommandKind.RESET, station="CP1")
+@pytest.mark.parametrize("kind", sorted(set(CommandKind) - {CommandKind.START_SESSION}))
+async def test_cm21_a_command_to_an_offline_station_fails_at_once(backend, charge, books, kind):
+    """Each of them, with a word of why; none is kept for later: jobs are what waits."""
+    await charge.start()
+    await charge.charger.close()
+    await backend.until(lambda: backend.stations.link("CP1") is None)
+    done = await backend.commands.request(
+        Request(
+            requested_by="test",
+            kind=kind,
+            station="CP1",
+            session_id=books.only_session.id if kind is CommandKind.STOP_SESSION else None,
+        )
+    )
 
-    assert done.outcome is Outcome.OFFLINE
+    assert (done.state, done.outcome) == (CommandState.DONE, Outcome.OFFLINE)
+    assert "offline" in done.detail
+    again = await backend.charger("1.6")
+    await again.call("Heartbeat")
+    assert again.asked == []
 
 
 async def test_cm23_a_repeated_request_is_one_call(backend):

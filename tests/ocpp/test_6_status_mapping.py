@@ -9,6 +9,7 @@ from cpo.app import status_rules
 from cpo.config import Ocpp
 from cpo.domain.command import CommandKind
 from cpo.services.commands import Request
+from cpo.services.ports import Frame
 from cpo.services.upkeep import StaleTransactions
 from cpo.web.api import shapes
 from tests.ocpp.conftest import Charge16, Charge201
@@ -484,4 +485,65 @@ async def test_st13_technical_codes_of_2x_are_kept_for_the_operator(player):
     (shown,) = shapes.station(state, player.backend.memory.sites)["connectors"]
 
     assert (shown["vendor_error_code"], shown["info"]) == ("E42", "door")
+    assert player.shown == "OUTOFORDER"
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+@pytest.mark.parametrize("trigger", ["Delta", "Alerting", "Periodic"])
+@pytest.mark.parametrize("component", ["Connector", "EVSE", "ChargingStation"])
+async def test_st03_notify_event_is_the_other_channel_of_each_status(player, trigger, component):
+    """What triggered it makes no difference; of the whole station it is an overlay."""
+    evse = {"Connector": EVSE, "EVSE": {"id": 1}, "ChargingStation": None}[component]
+    for word, status in ALONE.items():
+        await player.say("Available")
+        event = {
+            "eventId": 1,
+            "timestamp": player.backend.at(),
+            "trigger": trigger,
+            "actualValue": word,
+            "eventNotificationType": "HardWiredNotification",
+            "component": {"name": component} | ({"evse": evse} if evse else {}),
+            "variable": {"name": "AvailabilityState"},
+        }
+        await player.charger.call(
+            "NotifyEvent", generatedAt=player.backend.at(), seqNo=0, eventData=[event]
+        )
+        overlaid = word in ("Unavailable", "Faulted")
+        assert player.shown == (status if evse or overlaid else "AVAILABLE"), word
+
+
+async def test_st05_an_older_status_is_ignored_for_the_state_and_kept(player):
+    """Every frame is in the log, what it says or not."""
+    backend = player.backend
+    await player.say("Faulted")
+    old = backend.at(minutes=-5)
+    if player.charger.version == "1.6":
+        fields = {"connectorId": 1, "errorCode": "NoError", "status": "Available"}
+    else:
+        fields = {"evseId": 1, "connectorId": 1, "connectorStatus": "Available"}
+    await player.charger.call("StatusNotification", timestamp=old, **fields)
+    assert player.shown == "OUTOFORDER"
+
+    await backend.until(
+        lambda: any(old in str(f.payload) for f in backend.store.rows[Frame].values())
+    )
+
+
+async def test_st08_available_while_a_transaction_is_open(player, books):
+    """The EVSE follows the status, the Session its transaction."""
+    await started(player)
+    await player.say("Available")
+
+    assert player.shown == "AVAILABLE"
+    assert [s.status for s in books.sessions] == ["ACTIVE"]
+
+
+async def test_st09_faulted_during_a_transaction(player, books):
+    """OUTOFORDER, and the Session ends with its stop."""
+    await started(player)
+    await player.say("Faulted")
+    assert (player.shown, [s.status for s in books.sessions]) == ("OUTOFORDER", ["ACTIVE"])
+
+    await (player.charge.stop if player.charger.version == "1.6" else player.charge.end)()
+    assert [s.status for s in books.sessions] == ["COMPLETED"]
     assert player.shown == "OUTOFORDER"
