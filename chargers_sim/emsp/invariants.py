@@ -41,6 +41,7 @@ def journal_breaches(exchanges: Sequence[Exchange]) -> list[Breach]:
         *never_back(exchanges),
         *never_overlapping(exchanges),
         *completed_stays(exchanges),
+        *sessions_go_on(exchanges),
         *cdrs_once(exchanges),
         *(
             breach
@@ -95,6 +96,33 @@ def completed_stays(exchanges: Iterable[Exchange]) -> Iterator[Breach]:
             yield Breach("I5", exchange.object, f"#{exchange.number}: {status} after {before}")
         if status in {"COMPLETED", "INVALID"}:
             final[exchange.object] = status
+
+
+_BEFORE = {"RESERVATION": 0, "PENDING": 0, "ACTIVE": 1}
+
+
+def sessions_go_on(exchanges: Iterable[Exchange]) -> Iterator[Breach]:
+    """I5: a session that runs never goes back, loses no energy, and its periods are in order."""
+    reached: dict[str, int] = {}
+    energy: dict[str, Decimal] = {}
+    for exchange in _arrived(exchanges, "sessions"):
+        key, body = exchange.object, exchange.body
+        if key is None or not isinstance(body, dict):
+            continue
+        rank = _BEFORE.get(str(body.get("status")))
+        if rank is not None:
+            if rank < reached.get(key, 0):
+                yield Breach("I5", key, f"#{exchange.number}: {body['status']} after ACTIVE")
+            reached[key] = max(rank, reached.get(key, 0))
+        kwh = _number(body.get("kwh"))
+        if kwh is not None:
+            if kwh < energy.get(key, kwh):
+                yield Breach("I5", key, f"#{exchange.number}: {kwh} kWh after {energy[key]}")
+            energy[key] = kwh
+        starts = [_instant(p.get("start_date_time")) for p in body.get("charging_periods") or ()]
+        known = [start for start in starts if start is not None]
+        if known != sorted(known):
+            yield Breach("I5", key, f"#{exchange.number}: its periods are out of order")
 
 
 def unfinished(books: Books, *, open_sessions: Iterable[str] = ()) -> Iterator[Breach]:

@@ -3,10 +3,11 @@
 from decimal import Decimal
 
 import pytest
+from waiting import until
 
 from chargers_sim.emsp.invariants import differences
-from tests.e2e.conftest import location, new_site, tariff
-from tests.support.cpo_process import Refused
+from tests.e2e.conftest import double, joined, location, new_site, tariff
+from tests.support.cpo_process import CpoProcess, Refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -40,6 +41,67 @@ async def test_the_status_of_a_charger_arrives(cpo, emsp, ocpp):
 
         await charger.available()
         await emsp.wait_for_evse(site.evse, status="AVAILABLE")
+
+
+def told_of(emsp, site):
+    """Return what the double was sent of the EVSE alone, in order of arrival."""
+    return [
+        exchange
+        for exchange in emsp.journal.received()
+        if exchange.module == "locations" and str(exchange.object).endswith(f"/{site.evse}")
+    ]
+
+
+@pytest.mark.parametrize("ocpp", ["1.6", "2.0.1", "2.1"])
+async def test_br01_a_status_change_is_one_patch_and_times_strictly_rise(cpo, emsp, ocpp):
+    """BR-01, ST-01: each change is told once, and what is no change is not told."""
+    site = await new_site(cpo, ocpp=ocpp)
+    statuses = {"Available": "AVAILABLE", "Unavailable": "INOPERATIVE", "Faulted": "OUTOFORDER"}
+    async with site.charger() as charger:
+        await charger.boot()
+        await emsp.wait_for_evse(site.evse, status="AVAILABLE")
+        before = len(told_of(emsp, site))
+        for _ in range(2):
+            for word in ("Unavailable", "Faulted", "Available"):
+                await charger.status(word)
+                await charger.status(word)
+                await emsp.wait_for_evse(site.evse, status=statuses[word])
+        told = told_of(emsp, site)[before:]
+
+    assert [exchange.method for exchange in told] == ["PATCH"] * 6
+    assert [exchange.body["status"] for exchange in told] == [
+        "INOPERATIVE", "OUTOFORDER", "AVAILABLE",
+    ] * 2  # fmt: skip
+    times = [exchange.body["last_updated"] for exchange in told]
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("ocpp", ["1.6", "2.0.1", "2.1"])
+async def test_st06_a_flapping_status_is_gathered_for_partners_and_kept_whole(tmp_path, ocpp):
+    """The first change leaves at once, the last at the end of the window; every report is kept."""
+    window = {"CPO_OCPI__STATUS_DEBOUNCE": "5"}
+    async with CpoProcess(tmp_path, environment=window) as cpo, double("2.2.1") as emsp:
+        await joined(cpo, emsp)
+        site = await new_site(cpo, ocpp=ocpp)
+        async with site.charger() as charger:
+            await charger.boot()
+            await emsp.wait_for_evse(site.evse, status="AVAILABLE")
+            before = len(told_of(emsp, site))
+            for _ in range(10):
+                await charger.status("Faulted")
+                await charger.status("Available")
+            await charger.status("Unavailable")
+            await emsp.wait_for_evse(site.evse, status="INOPERATIVE")
+
+            async def kept():
+                path = f"/stations/{site.station}/messages?action=StatusNotification&limit=100"
+                reports = (await cpo.api("GET", path))["items"]
+                return len(reports) >= 22 and reports
+
+            reports = await until(kept)
+
+    assert len(told_of(emsp, site)) - before < 10
+    assert sum("Faulted" in str(report["payload"]) for report in reports) == 10
 
 
 async def test_an_evse_without_station_is_planned(cpo, emsp):

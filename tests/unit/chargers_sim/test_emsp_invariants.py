@@ -76,6 +76,39 @@ def test_active_after_completed_is_found(journal):
     ]
 
 
+def period(minute):
+    return {"start_date_time": f"2026-01-05T10:{minute:02}:00Z"}
+
+
+def test_a_session_that_goes_on_is_right(journal):
+    """BR-03."""
+    for status, kwh, minutes in (
+        ("RESERVATION", 0, ()), ("ACTIVE", 0, (1,)), ("ACTIVE", 2, (2,)), ("COMPLETED", 2, (1, 2)),
+    ):  # fmt: skip
+        body = {"status": status, "kwh": kwh, "charging_periods": [period(m) for m in minutes]}
+        arrive(journal, "PUT", "sessions", "sessions/NL/CPO/S", body)
+
+    assert texts(invariants.sessions_go_on(journal.exchanges)) == []
+
+
+def test_a_session_that_goes_back_or_loses_energy_is_found(journal):
+    """BR-03."""
+    bodies = [
+        {"status": "ACTIVE", "kwh": 3},
+        {"status": "PENDING", "kwh": 3},
+        {"kwh": Decimal("2.9")},
+        {"charging_periods": [period(2), period(1)]},
+    ]
+    for body in bodies:
+        arrive(journal, "PATCH", "sessions", "sessions/NL/CPO/S", body)
+
+    assert texts(invariants.sessions_go_on(journal.exchanges)) == [
+        "I5 sessions/NL/CPO/S: #2: PENDING after ACTIVE",
+        "I5 sessions/NL/CPO/S: #3: 2.9 kWh after 3",
+        "I5 sessions/NL/CPO/S: #4: its periods are out of order",
+    ]
+
+
 def test_a_session_that_never_ends_is_found():
     """I5."""
     books = Books()
