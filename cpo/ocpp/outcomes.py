@@ -9,7 +9,7 @@ from cpo.domain.urls import MASK as _MASK
 from cpo.domain.urls import without_secrets
 from cpo.errors import Invalid
 from cpo.services.authority import describe
-from cpo.services.equipment import Equipment
+from cpo.services.equipment import SECRET_VARIABLES, Equipment
 from cpo.services.ports import Work
 
 _JOBS: Final = {
@@ -46,7 +46,6 @@ KEPT: Final = frozenset(_JOBS) | {
 INVENTORY_16: Final = ("report", "GetConfiguration")
 """Kind and key of the document that says that a station told all its configuration keys."""
 
-_SECRET_VARIABLES: Final = frozenset({"authorizationkey", "basicauthpassword"})
 # One-time URLs (FW-05), and passwords on their way to a station (SEC-13).
 _URL_PASS: Final = re.compile(r"(/transfer/)[A-Za-z0-9_-]{43}")
 _SECRET_TEXT: Final = re.compile(
@@ -64,11 +63,11 @@ _SECRET_TEXT_REVERSED: Final = re.compile(
 
 def new_password(action: str, request: Mapping[str, Any]) -> str | None:
     """Return the password that a call gives the station, if it is such a call."""
-    if action == "ChangeConfiguration" and request["key"].lower() in _SECRET_VARIABLES:
+    if action == "ChangeConfiguration" and request["key"].lower() in SECRET_VARIABLES:
         return str(request["value"])
     if action == "SetVariables":
         for wanted in request["setVariableData"]:
-            if wanted["variable"]["name"].lower() in _SECRET_VARIABLES:
+            if wanted["variable"]["name"].lower() in SECRET_VARIABLES:
                 return str(wanted["attributeValue"])
     return None
 
@@ -89,7 +88,7 @@ def password_refused(action: str, answer: Mapping[str, Any]) -> bool:
     if action == "ChangeConfiguration":
         return answer.get("status") not in ("Accepted", "RebootRequired")
     return any(
-        result["variable"]["name"].lower() in _SECRET_VARIABLES
+        result["variable"]["name"].lower() in SECRET_VARIABLES
         and result.get("attributeStatus") not in ("Accepted", "RebootRequired")
         for result in answer.get("setVariableResult") or ()
     )
@@ -103,7 +102,7 @@ def masked(text: str | None) -> Any:
     if "/transfer/" in text:
         text = _URL_PASS.sub(rf"\1{_MASK}", text)
     lowered = text.lower()
-    if any(name in lowered for name in _SECRET_VARIABLES):
+    if any(name in lowered for name in SECRET_VARIABLES):
         text = _SECRET_TEXT.sub(rf"\1\2\3{_MASK}\5", text)
         text = _SECRET_TEXT_REVERSED.sub(rf"\1{_MASK}\3", text)
     return text
@@ -116,7 +115,8 @@ def without_customers(action: str, text: str) -> str:
     """
     private = _PRIVATE.get(action)
     if private is None:
-        return text
+        # Passwords are write-only, which not every station knows (SEC-13).
+        return str(masked(text)) if action == "NotifyReport" else text
     try:
         told = json.loads(text)
     except ValueError:
@@ -428,4 +428,4 @@ OUR_ROOTS: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 def _shown(name: str, value: str | None) -> str | None:
-    return _MASK if value and name.lower() in _SECRET_VARIABLES else value
+    return _MASK if value and name.lower() in SECRET_VARIABLES else value

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from cpo.domain.urls import MASK
 from cpo.services.ports import StationDocument, Store, Work
 
 log = structlog.get_logger()
@@ -97,6 +98,9 @@ Report = Callable[[Work, str, str, int, int, bool, datetime], Awaitable[None]]
 
 Needs = Callable[[Work, str, dict[str, Any], datetime], Awaitable[str]]
 """Decides about a car's needs: unit of work, station, message, time; the status to answer."""
+
+SECRET_VARIABLES: Final = frozenset({"authorizationkey", "basicauthpassword"})
+"""Names of variables whose values are kept by nobody (SEC-13), in lower case."""
 
 CURRENT: Final = "current"
 """The key of a job that has no request id (OCPP 1.6 without its security extension)."""
@@ -329,10 +333,13 @@ class Equipment:
     ) -> None:
         """Keep variables of the device model, each under its own name (BO-14, BO-16)."""
         for item in reported:
+            attributes = item.get("attributes", [])
+            if item["variable"]["name"].lower() in SECRET_VARIABLES:
+                attributes = [a | {"value": MASK} if a.get("value") else a for a in attributes]
             document = {
                 "component": item["component"],
                 "variable": item["variable"],
-                "attributes": item.get("attributes", []),
+                "attributes": attributes,
                 "characteristics": item.get("characteristics"),
             }
             self.keep(work, station, "variable", variable_key(item), document, at)

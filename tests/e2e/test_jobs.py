@@ -218,6 +218,26 @@ async def test_fw05_a_url_that_nobody_used_expires(tmp_path):
                 assert answer.status == 404
 
 
+async def test_sec09_no_station_moves_the_job_of_another(cpo):
+    """By its request id, which anybody may guess."""
+    mine, other = identity("2.0.1", "edge"), identity("2.0.1", "raw")
+    async with by_hand(cpo, mine, "2.0.1") as owner, by_hand(cpo, other, "2.0.1") as guesser:
+        await owner.boot()
+        await guesser.boot()
+        job, _ = await upload_place(cpo, mine, owner)
+
+        async def running():
+            return (await cpo.api("GET", f"/jobs/{job['id']}"))[1]
+
+        before = await looked(running, lambda seen: seen["state"] == "running")
+        told = {"status": "Uploaded", "requestId": before["request_id"]}
+        assert await guesser.call("LogStatusNotification", told) == {}
+        after = (await cpo.api("GET", f"/jobs/{job['id']}"))[1]
+        await cpo.api("POST", f"/jobs/{job['id']}/cancel")
+
+    assert after == before
+
+
 async def test_a_job_for_a_station_that_is_away_waits_for_it(cpo):
     name = identity("2.0.1", "log")
     _, job = await cpo.api("POST", f"/stations/{name}/get-log", {})

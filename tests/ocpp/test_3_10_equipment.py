@@ -1,6 +1,7 @@
 """ocpp-conformance 3.10: firmware, logs, security, device model, limits, reports."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from cpo.ocpp import validation
 from cpo.ocpp.adapter import DIALECTS
@@ -112,11 +113,20 @@ async def test_fw06_any_security_event_is_kept(backend, version, name):
     assert counted == {(known, str(event["critical"]).lower()): 1}
 
 
-@pytest.mark.parametrize("status", ["InvalidSignature", "RevokedCertificate"])
-async def test_fw12_an_update_with_a_bad_signature_has_failed(backend, status):
-    charger = await backend.charger("1.6")
-    await charger.call("SignedFirmwareStatusNotification", status=status, requestId=3)
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+@pytest.mark.parametrize(
+    "status", ["InvalidSignature", "RevokedCertificate", "InstallVerificationFailed"]
+)
+async def test_fw12_an_update_with_a_bad_signature_has_failed(backend, version, status):
+    """And the operator is told; what comes after it does not make it good."""
+    charger = await backend.charger(version)
+    action = ("Signed" if version == "1.6" else "") + "FirmwareStatusNotification"
+    with capture_logs() as logs:
+        await charger.call(action, status=status, requestId=3)
+    await charger.call(action, status="Downloaded", requestId=3)
 
+    (told,) = [line for line in logs if line["event"] == "station.job_failed"]
+    assert (told["station"], told["status"], told["log_level"]) == ("CP1", status, "warning")
     assert kept(backend, "firmware-job")["3"]["failed"]
 
 
@@ -154,6 +164,24 @@ async def test_sec13_passwords_are_masked_in_the_log(backend):
     text = " ".join(f"{frame.payload} {frame.answer}" for frame in frames)
     assert "secret" not in text
     assert "AuthorizationKey" in text
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+async def test_sec13_a_station_that_reports_its_password_finds_no_reader(backend, version):
+    """Neither the frame log nor the device model keeps it."""
+    charger = await backend.charger(version)
+    told = {
+        "component": {"name": "SecurityCtrlr"},
+        "variable": {"name": "BasicAuthPassword"},
+        "variableAttribute": [{"type": "Actual", "value": "told-secret", "mutability": "ReadOnly"}],
+    }
+    part = {"requestId": 1, "generatedAt": AT, "seqNo": 0, "reportData": [told]}
+    await charger.call("NotifyReport", **part)
+    await backend.notes.flush()
+
+    (variable,) = kept(backend, "variable").values()
+    assert variable["attributes"][0]["value"] == "***"
+    assert "told-secret" not in str(backend.store.rows) + str(backend.store.log)
 
 
 @pytest.mark.parametrize(

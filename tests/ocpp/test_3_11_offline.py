@@ -173,9 +173,17 @@ async def test_sec06_a_takeover_from_elsewhere_is_counted(backend):
     with capture_logs() as logs:
         await backend.charger("1.6")
 
-    (told,) = [line for line in logs if line["event"] == "ocpp.connection_superseded"]
-    assert (told["address"], told["before"], told["alarm"]) == ("127.0.0.1", "127.0.0.1", False)
-    assert backend.metrics.ocpp_handshakes.value("replaced") == 1
+        for _ in range(100):
+            await backend.charger("1.6")
+            if logs[-1].get("alarm"):
+                break
+
+    told = [line for line in logs if line["event"] == "ocpp.connection_superseded"]
+    assert {(line["address"], line["before"]) for line in told} == {("127.0.0.1", "127.0.0.1")}
+    # Ten a minute are put up with.
+    assert [line["alarm"] for line in told] == [False] * (len(told) - 1) + [True]
+    assert len(told) > 10
+    assert backend.metrics.ocpp_handshakes.value("replaced") == len(told)
 
 
 async def test_bo17_many_variables_are_asked_for_in_several_messages(backend):

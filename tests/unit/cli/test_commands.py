@@ -122,7 +122,7 @@ def test_a_list_is_ndjson_page_after_page(api, cpo):
 
 
 def test_a_list_for_people_is_a_table_that_cannot_steer_the_terminal(api, cpo):
-    """S10."""
+    """S10, SEC-12."""
     item = {"identity": "A", "online": True, "vendor": "\x1b[2Jevil"}
     api.answers["GET", "/api/v1/stations"] = (200, {"items": [item], "next_cursor": None})
 

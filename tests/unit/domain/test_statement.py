@@ -89,6 +89,7 @@ def test_the_csv_has_a_column_for_each_tax_rate_and_exact_numbers():
 
 
 def test_a_text_that_a_spreadsheet_would_compute_is_quoted():
+    """SEC-12: no text is a formula."""
     found = month_of(cdr("A", token=SimpleNamespace(contract_id="=1+1", uid="TAG")))
 
     assert ",'=1+1," in statement_csv(found)

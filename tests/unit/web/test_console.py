@@ -161,7 +161,7 @@ async def test_a_page_says_that_something_is_not_there(browser):
 
 
 async def test_what_a_station_says_never_becomes_markup(browser):
-    """S10."""
+    """S10, SEC-12."""
     world = browser.world
     async with world.charging.stations.lock("CP1"):
         work = Work()
