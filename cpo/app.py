@@ -738,6 +738,7 @@ def _authorization_rules(settings: Settings) -> AuthorizationRules:
         master_pass_group=ocpp.master_pass_group,
         cached=timedelta(seconds=ocpp.token_cache) if ocpp.token_cache else None,
         cached_if_asked=timedelta(seconds=ocpp.asked_token_cache),
+        concurrent=ocpp.concurrent_transactions,
     )
 
 

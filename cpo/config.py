@@ -466,6 +466,11 @@ class Ocpp(Section):
         description="group whose tokens stop every transaction and start none; written to "
         "stations of 2.x as AuthCtrlr.MasterPassGroupId at each boot",
     )
+    concurrent_transactions: bool = Field(
+        True,
+        description="whether a token may charge at several EVSEs at once; false: a second start is "
+        "told ConcurrentTx",
+    )
     token_cache: Lifetime = Field(
         0, description="how long stations may keep an accepted token in their cache; 0 = no limit"
     )

@@ -41,12 +41,13 @@ class AuthorizationRules:
 
     Tokens of `master_pass_group` stop every transaction and start none. Stations keep an accepted
     token in their cache for `cached` (None: as long as they like), one that its eMSP has to be
-    asked about for `cached_if_asked`.
+    asked about for `cached_if_asked`. Unless `concurrent`, who charges starts no second charge.
     """
 
     master_pass_group: str | None = None
     cached: timedelta | None = None
     cached_if_asked: timedelta = timedelta(minutes=15)
+    concurrent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +180,32 @@ class Authorizations:
     async def authorize_start(
         self, state: StationState, id_token: IdToken, *, evse_id: int | None
     ) -> Authorization:
-        """Decide whether an idToken may start a transaction: a master pass may not."""
+        """Decide whether an idToken may start a transaction: a master pass may not.
+
+        One that charges elsewhere may not where the operator says so, but by its eMSP's command
+        (AU-05).
+        """
         decision = await self.authorize(state, id_token, evse_id=evse_id, again=True)
-        if decision.verdict is Verdict.ACCEPTED and self.is_master_pass(decision.token):
+        if decision.verdict is not Verdict.ACCEPTED:
+            return decision
+        if self.is_master_pass(decision.token):
             return replace(decision, verdict=Verdict.INVALID)
+        by_command = decision.auth_method is AuthMethod.COMMAND
+        if not self._rules.concurrent and not by_command and self._charges(decision.token):
+            return replace(decision, verdict=Verdict.CONCURRENT)
         return decision
+
+    def _charges(self, token: Token | None) -> bool:
+        """Tell whether a token has a charge that runs, at whatever station."""
+        return token is not None and any(
+            one.running
+            and one.verdict is Verdict.ACCEPTED
+            and one.token is not None
+            and (one.token.uid.upper(), one.token.partner_id)
+            == (token.uid.upper(), token.partner_id)
+            for state in self._memory.stations.values()
+            for one in state.open_transactions()
+        )
 
     async def authorize(
         self, state: StationState, id_token: IdToken, *, evse_id: int | None, again: bool = False

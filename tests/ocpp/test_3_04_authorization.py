@@ -83,6 +83,46 @@ async def test_au05_a_retried_start_is_not_a_concurrent_one(charge):
     assert (await charge.start())["idTagInfo"]["status"] == "Accepted"
 
 
+async def start_at(backend, version, identity, tag, **fields):
+    charger = await backend.charger(version, identity)
+    charge = (Charge16 if version == "1.6" else Charge201)(backend, charger)
+    charge.id = f"tx-{identity}"
+    if version == "1.6":
+        return charge, (await charge.start(idTag=tag, **fields))["idTagInfo"]["status"]
+    token = {"idToken": tag, "type": "ISO14443"}
+    return charge, (await charge.start(idToken=token, **fields))["idTokenInfo"]["status"]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_au05_a_token_charges_twice_only_where_the_policy_says_so(
+    open_backend, version, allowed
+):
+    """A retried start is told what the first was told, and what has ended counts no more."""
+    backend = await open_backend()
+    backend.authorizations._rules = AuthorizationRules(concurrent=allowed)
+    for identity in ("CP1", "CP2"):
+        await backend.site(identity)
+        await backend.register(identity)
+    backend.partner()
+    await backend.token("TAG")
+    first, word = await start_at(backend, version, "CP1", "TAG")
+    second, other = await start_at(backend, version, "CP2", "tag" if version == "1.6" else "TAG")
+    first.seq = second.seq = 0
+    again = [await first.start(), await second.start()]
+
+    field = "idTagInfo" if version == "1.6" else "idTokenInfo"
+    refused = "Accepted" if allowed else "ConcurrentTx"
+    assert (word, other) == ("Accepted", refused)
+    assert [answer[field]["status"] for answer in again] == ["Accepted", refused]
+    await (first.stop() if version == "1.6" else first.end())
+    await (second.stop() if version == "1.6" else second.end())
+    _, third = await start_at(backend, version, "CP1", "TAG", timestamp=backend.at())
+    assert third == "Accepted"
+    cdrs = [row for type_, rows in backend.store.rows.items() if type_.__name__ == "Cdr"
+            for row in rows.values()]  # fmt: skip
+    assert len(cdrs) == 1 + allowed
+
+
 async def test_au07_a_token_that_became_invalid_is_told_so_in_the_transaction(backend, charge201):
     await backend.token("TAG", valid=False)
 
