@@ -10,6 +10,7 @@ import gc
 import math
 import resource
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ _MISSED_PINGS: Final = 2
 _M_ARENA_MAX = -8  # of malloc.h
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 _TAKEOVERS_FOR_ALARM: Final = 10
+_TAKEOVERS_WITHIN: Final = 60.0
 _IDENTITIES_OF_AN_ADDRESS: Final = 10
 """How many identities' worth of wrong passwords may come from one address."""
 # Each message stands for itself (RFC 7692, 7.1.1): no window to keep for every connection, and
@@ -167,9 +169,8 @@ class OcppServer:
             clock=loop.time,
         )
         self._warnings = Buckets(rate=1 / 60, burst=1, clock=loop.time)
-        self._takeovers = Buckets(
-            rate=_TAKEOVERS_FOR_ALARM / 60, burst=_TAKEOVERS_FOR_ALARM, clock=loop.time
-        )
+        # Of stations that we know, so there are not more of them than stations.
+        self._takeovers: dict[str, deque[float]] = {}
         server = await serve(
             cast("Callable[[ServerConnection], Any]", self._converse),
             settings.host,
@@ -437,9 +438,19 @@ class OcppServer:
             station=session.identity,
             address=address,
             before=peer_address(old_socket) if old_socket is not None else "",
-            alarm=not self._takeovers.take(session.identity),
+            alarm=self._often_replaced(session.identity),
         )
         older.supersede()
+
+    def _often_replaced(self, identity: str) -> bool:
+        """Count a take-over; tell whether there were so many that two share an identity (TR-24).
+
+        Counted by themselves: the limit on connections lets only few more than these through.
+        """
+        times = self._takeovers.setdefault(identity, deque(maxlen=_TAKEOVERS_FOR_ALARM))
+        now = self._loop.time()
+        times.append(now)
+        return len(times) == _TAKEOVERS_FOR_ALARM and now - times[0] <= _TAKEOVERS_WITHIN
 
     async def _ping_all(self) -> None:
         """Ping every station that has been silent for an interval; cut those that stay silent.

@@ -374,21 +374,20 @@ async def test_rp23_a_slow_list_holds_up_no_message(backend, worlds):
 
 
 async def test_au13_a_withdrawn_token_empties_the_cache_where_it_was_used_and_stops_its_session(
-    backend, worlds
+    backend, worlds, version
 ):
-    from tests.ocpp.conftest import Charge16
+    from tests.ocpp.conftest import Charge16, Charge201
 
     worlds(mode="off")
-    charger = await backend.charger("1.6")
-    charge = Charge16(backend, charger)
+    charger = await backend.charger(version)
+    charge = (Charge16 if version == "1.6" else Charge201)(backend, charger)
     await charge.start()
 
     await backend.token("TAG", valid=False)
 
-    await backend.until(
-        lambda: {"ClearCache", "RemoteStopTransaction"} <= {action for action, _ in charger.asked}
-    )
-    assert ("RemoteStopTransaction", {"transactionId": charge.id}) in charger.asked
+    stop = "RemoteStopTransaction" if version == "1.6" else "RequestStopTransaction"
+    await backend.until(lambda: {"ClearCache", stop} <= {action for action, _ in charger.asked})
+    assert (stop, {"transactionId": charge.id}) in charger.asked
 
 
 async def test_au13_an_absent_stations_cache_is_emptied_when_it_is_back(backend, worlds):

@@ -453,10 +453,31 @@ async def test_tr24_many_take_overs_keep_the_newest(door: Door) -> None:
         sockets = [await door.connect() for _ in range(12)]
 
     told = [line["alarm"] for line in lines if line["event"] == "ocpp.connection_superseded"]
-    assert told == [False] * 10 + [True]
+    assert told == [False] * 9 + [True] * 2
     assert (await ask(sockets[-1]))[0] == 3
     for socket in sockets:
         await socket.close()
+
+
+async def test_tr24_two_that_share_an_identity_are_told_of_at_the_default_limits(
+    open_door: DoorMaker,
+) -> None:
+    """The limit on connections slows them down, and does not hide them."""
+    door = await open_door(connects_per_minute=OcppServerSettings().connects_per_minute)
+    refused = 0
+    with capture_logs() as lines:
+        async with asyncio.timeout(LONG):
+            while not any(line.get("alarm") for line in lines):
+                try:
+                    await door.connect(close_timeout=0.1)
+                except InvalidStatus as refusal:
+                    assert refusal.response.status_code == 429  # noqa: PT017
+                    refused += 1
+                    await asyncio.sleep(0.5)
+
+    replaced = [line for line in lines if line["event"] == "ocpp.connection_superseded"]
+    assert len(replaced) == 10
+    assert refused
 
 
 OFFER = "Sec-WebSocket-Extensions"
@@ -766,6 +787,36 @@ async def test_tr13_a_compressed_frame_without_negotiation_is_a_protocol_error(d
 
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1002
+
+
+async def test_tr27_five_hundred_that_come_at_once_are_all_in_and_answered(
+    open_door: DoorMaker,
+) -> None:
+    """Whoever is told to come back comes back when told; nobody's first call is lost."""
+    door = await open_door(accepts_per_second=OcppServerSettings().accepts_per_second)
+    names = [f"S{number}" for number in range(500)]
+    for name in names:
+        door.directory.add(name)
+    delayed = []
+
+    async def come(name: str) -> ClientConnection:
+        while True:
+            try:
+                socket = await door.connect(f"/ocpp/{name}", user=name)
+            except InvalidStatus as refusal:
+                assert refusal.response.status_code == 503  # noqa: PT017
+                delayed.append(name)
+                await asyncio.sleep(int(refusal.response.headers["Retry-After"]))
+            else:
+                assert await ask(socket, name) == [3, name, {"version": "1.6"}]
+                return socket
+
+    async with asyncio.timeout(LONG):
+        sockets = await asyncio.gather(*(come(name) for name in names))
+
+    assert door.server.online == 500
+    assert set(delayed) < set(names)
+    await asyncio.gather(*(socket.close() for socket in sockets))
 
 
 async def test_tr27_whom_the_limit_turned_away_gets_in_after_its_patience() -> None:
