@@ -116,6 +116,14 @@ _NEED_APPROVAL: Final = frozenset({CommandKind.START_SESSION, CommandKind.RESERV
 _METERED: Final = frozenset(
     {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
 )
+# What tells how many variables go into one message, in 1.6 and in 2.x.
+_ITEMS_PER_MESSAGE: Final = {
+    CommandKind.GET_VARIABLES: (
+        "Configuration/GetConfigurationMaxKeys",
+        "DeviceDataCtrlr/ItemsPerMessage[GetVariables]",
+    ),
+    CommandKind.SET_VARIABLES: ("", "DeviceDataCtrlr/ItemsPerMessage[SetVariables]"),
+}
 _TAKEN: Final = frozenset({"Accepted", "RebootRequired"})
 _NAMED_DEVIATIONS: Final = 20
 _MAX_LOGGED: Final = 16_384
@@ -665,6 +673,7 @@ class StationConnection:
         outbound = self._dialect.outbound
         if command.kind in _NEED_APPROVAL and not self._services.intake.accepts(self.identity):
             return Reply(outcome=Outcome.REJECTED, detail="the station is not accepted yet")
+        command = await self._within_limits(command)
         try:
             answers = [
                 await self.call(request.action, request.payload, timeout=timeout)
@@ -679,6 +688,21 @@ class StationConnection:
         except StationRefused as refusal:
             return Reply(outcome=_outcome_of_error(refusal.code), detail=str(refusal))
         return outbound.reply(command, answers)
+
+    async def _within_limits(self, command: StationCommand) -> StationCommand:
+        """Note in a command how much the station takes in one message, by its own word."""
+        names = _ITEMS_PER_MESSAGE.get(command.kind)
+        if names is None:
+            return command
+        known = await self._services.equipment.document(
+            self.identity, "variable", names[self.version != "1.6"]
+        )
+        attributes = known.document.get("attributes") or () if known is not None else ()
+        said = [str(a.get("value")) for a in attributes if a.get("type", "Actual") == "Actual"]
+        if not said or not said[0].isdecimal() or int(said[0]) < 1:
+            return command
+        parameters = {**command.parameters, "items_per_message": int(said[0])}
+        return replace(command, parameters=parameters)
 
     async def close(self, code: int, reason: str) -> None:
         """End the connection."""

@@ -208,6 +208,76 @@ async def test_bo17_many_variables_are_asked_for_in_several_messages(backend):
     assert len(reply.payload["getVariableResult"]) == 50
 
 
+async def limited(backend, version, most):
+    """A charger that takes so many variables in one message and says so."""
+    charger = await backend.charger(version)
+    link = backend.stations.link("CP1")
+    if version == "1.6":
+        limit = {"key": "GetConfigurationMaxKeys", "readonly": True, "value": str(most)}
+        charger.answers["GetConfiguration"] = {"configurationKey": [limit]}
+        await link.call("GetConfiguration", {})
+        charger.answers["GetConfiguration"] = lambda payload: {
+            "configurationKey": [
+                {"key": key, "readonly": False, "value": "1"}
+                for key in payload["key"] if key != "V3"
+            ],
+            "unknownKey": [key for key in payload["key"] if key == "V3"],
+        }  # fmt: skip
+        return charger, link
+    data = [
+        {
+            "component": {"name": "DeviceDataCtrlr"},
+            "variable": {"name": "ItemsPerMessage", "instance": name},
+            "variableAttribute": [{"value": str(most)}],
+        }
+        for name in ("GetVariables", "SetVariables")
+    ]
+    await charger.call(
+        "NotifyReport", requestId=0, seqNo=0, generatedAt=backend.at(), reportData=data
+    )
+
+    def answer(payload):
+        ((kind, wanted),) = payload.items()
+        got = {"attributeValue": "1"} if kind == "getVariableData" else {}
+        told = [
+            {"component": w["component"], "variable": w["variable"],
+             "attributeStatus": "Accepted", **got} for w in wanted
+        ]  # fmt: skip
+        return {kind.replace("Data", "Result"): told}
+
+    charger.answers |= {"GetVariables": answer, "SetVariables": answer}
+    return charger, link
+
+
+async def test_bo14_bo17_a_station_is_asked_for_no_more_at_once_than_it_says(backend, version):
+    charger, link = await limited(backend, version, 4)
+    charger.asked.clear()
+    names = [f"V{n}" if version == "1.6" else f"C.V{n}" for n in range(10)]
+
+    reply = await link.execute(
+        StationCommand(kind=CommandKind.GET_VARIABLES, parameters={"variables": names})
+    )
+
+    field = "key" if version == "1.6" else "getVariableData"
+    assert [len(payload[field]) for _, payload in charger.asked] == [4, 4, 2]
+    assert reply.outcome is Outcome.ACCEPTED
+    if version == "1.6":
+        assert len(reply.payload["configurationKey"]) == 9
+        assert reply.payload["unknownKey"] == ["V3"]
+    else:
+        assert len(reply.payload["getVariableResult"]) == 10
+    if version != "1.6":
+        charger.asked.clear()
+        wanted = [
+            {"component": {"name": "C"}, "variable": {"name": f"V{n}"}, "value": "1"}
+            for n in range(10)
+        ]
+        await link.execute(
+            StationCommand(kind=CommandKind.SET_VARIABLES, parameters={"variables": wanted})
+        )
+        assert [len(payload["setVariableData"]) for _, payload in charger.asked] == [4, 4, 2]
+
+
 async def test_q39_a_meter_that_names_phases_against_neutral_is_summed(charge, books):
     await charge.start()
     phases = [{"value": "500", "phase": f"L{n}-N"} for n in (1, 2, 3)]

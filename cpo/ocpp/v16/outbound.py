@@ -108,7 +108,9 @@ def _trigger(command: StationCommand) -> list[Request]:
 
 def _get_variables(command: StationCommand) -> list[Request]:
     keys = [_key(variable) for variable in command.parameters.get("variables") or ()]
-    return [Request("GetConfiguration", {"key": keys} if keys else {})]
+    size = command.parameters.get("items_per_message") or len(keys)
+    parts = [keys[first : first + size] for first in range(0, len(keys), size or 1)]
+    return [Request("GetConfiguration", {"key": part} if part else {}) for part in parts or [[]]]
 
 
 def _set_variables(command: StationCommand) -> list[Request]:
@@ -324,6 +326,8 @@ class Outbound16:
                 payload=results,
                 detail=worst,
             )
+        if command.kind is CommandKind.GET_VARIABLES:
+            return Reply(outcome=Outcome.ACCEPTED, payload=_joined(answers))
         answer = answers[0] if answers else {}
         status = answer.get("status")
         if status is None and command.kind is CommandKind.GET_LOG and not answer.get("fileName"):
@@ -337,6 +341,16 @@ class Outbound16:
             outcome = Outcome.UNKNOWN_RESERVATION
         detail = None if outcome is Outcome.ACCEPTED else str(status)
         return Reply(outcome=outcome, payload=answer, detail=detail)
+
+
+def _joined(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join the answers to a question that was asked in parts (BO-14)."""
+    joined: dict[str, list[Any]] = {}
+    for answer in answers:
+        for name in ("configurationKey", "unknownKey"):
+            if answer.get(name) is not None:
+                joined.setdefault(name, []).extend(answer[name])
+    return joined
 
 
 def outcome_of(status: str) -> Outcome:

@@ -1,6 +1,6 @@
 """Neutral commands as OCPP 2.0.1 and 2.1 calls, and what the answers mean. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ _STATUS: Final = {
     "AcceptedCanceled": Outcome.ACCEPTED,
 }
 _ITEMS: Final = 10
-"""Variables in one message: no station is known whose ItemsPerMessage is less."""
+"""Variables in one message to a station that does not say how many it takes."""
 
 _TRIGGERS: Final = {
     "SignChargePointCertificate": "SignChargingStationCertificate",
@@ -122,10 +122,7 @@ def _get_variables(command: StationCommand) -> list[Request]:
     if not wanted:
         request_id = command.parameters.get("request_id", 0)
         return [Request("GetBaseReport", {"requestId": request_id, "reportBase": "FullInventory"})]
-    return [
-        Request("GetVariables", {"getVariableData": wanted[first : first + _ITEMS]})
-        for first in range(0, len(wanted), _ITEMS)
-    ]
+    return [Request("GetVariables", {"getVariableData": part}) for part in _parts(command, wanted)]
 
 
 def _set_variables(command: StationCommand) -> list[Request]:
@@ -133,10 +130,13 @@ def _set_variables(command: StationCommand) -> list[Request]:
         {**_variable(variable), "attributeValue": str(variable["value"])}
         for variable in _needed(command, "variables")
     ]
-    return [
-        Request("SetVariables", {"setVariableData": wanted[first : first + _ITEMS]})
-        for first in range(0, len(wanted), _ITEMS)
-    ]
+    return [Request("SetVariables", {"setVariableData": part}) for part in _parts(command, wanted)]
+
+
+def _parts(command: StationCommand, wanted: list[Any]) -> Iterator[list[Any]]:
+    """Cut variables into what one message may hold (BO-17)."""
+    size = command.parameters.get("items_per_message") or _ITEMS
+    return (wanted[first : first + size] for first in range(0, len(wanted), size))
 
 
 def _variable(given: Any) -> dict[str, Any]:
