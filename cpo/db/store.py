@@ -355,7 +355,8 @@ class SqlStore:
     async def recent_transactions(self, station: str, limit: int) -> list[Transaction]:
         """Return a station's newest transactions, newest first, to know them again.
 
-        Those whose books are closed have no readings, but the last where no stop told the register.
+        Those whose books are closed have no readings, but the last at each EVSE has the register
+        that it ended at where no stop told it.
         """
         statement = (
             _TRANSACTION.where(_TX.station == station)
@@ -365,7 +366,7 @@ class SqlStore:
 
         def read(connection: Connection) -> list[Transaction]:
             found = [(row, rows.transaction(row, ())) for row in connection.execute(statement)]
-            metered = [row.id for row, one in found if _wants_readings(one)]
+            metered = _wanting_readings([one for _, one in found])
             readings = _readings(connection, _readings_of(metered))
             whole = [
                 rows.transaction(row, readings[row.id]) if row.id in readings else one
@@ -798,11 +799,19 @@ def _readings(connection: Connection, wanted: Iterable[Select[Any]]) -> dict[str
     return found
 
 
-def _wants_readings(transaction: Transaction) -> bool:
-    """Tell whether only its readings tell how a transaction ended, or it has not."""
-    return not transaction.settled or (
-        transaction.start_key is not None and transaction.end_wh is None
-    )
+def _wanting_readings(newest_first: Iterable[Transaction]) -> list[str]:
+    """Return the transactions of which only the readings tell what has to be known.
+
+    Of those whose books are closed that is the register that the last at each EVSE ended at.
+    """
+    evses: set[int | None] = set()
+    wanted = []
+    for one in newest_first:
+        last = one.evse_id not in evses
+        evses.add(one.evse_id)
+        if not one.settled or (last and one.end_wh is None):
+            wanted.append(one.id)
+    return wanted
 
 
 @cache

@@ -320,7 +320,8 @@ class Store(Protocol):
     async def recent_transactions(self, station: str, limit: int) -> list[Transaction]:
         """Return a station's newest transactions, newest first, to know them again.
 
-        Those whose books are closed have no readings, but the last where no stop told the register.
+        Those whose books are closed have no readings, but the last at each EVSE has the register
+        that it ended at where no stop told it.
         """
         ...
 

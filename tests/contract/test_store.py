@@ -170,22 +170,24 @@ async def test_ended_transactions_are_not_open_and_the_newest_comes_first(store)
 async def test_recent_transactions_come_without_what_they_were_billed_from(store):
     """Enough to know them again: a station's history is read at its first charge after a start."""
     settled = {"phase": Phase.ENDED, "flags": frozenset({"settled"})}
-    stopped = transaction("stopped", key="1", start_key="a", end_wh=Decimal(9000), **settled)
-    lost = transaction("lost", key="2", start_key="b", started_at=NOON + HOUR, **settled)
-    running = transaction("running", key="3", started_at=NOON + 2 * HOUR)
-    unit = work(stopped, lost, running)
+    stopped = transaction("stopped", key="1", evse_id=1, end_wh=Decimal(9000), **settled)
+    lost = transaction("lost", key="2", evse_id=2, started_at=NOON + HOUR, **settled)
+    older = transaction("older", key="0", evse_id=2, started_at=NOON, **settled)
+    running = transaction("running", key="3", evse_id=3, started_at=NOON + 2 * HOUR)
+    unit = work(older, stopped, lost, running)
     told = (Sample(NOON, Decimal(3000)), Sample(NOON + HOUR, Decimal(4000)))
-    for one in (stopped, lost, running):
+    for one in (older, stopped, lost, running):
         unit.add(Readings(one.id, NOON, told))
     await store.commit(unit)
 
     recent = {t.id: t for t in await store.recent_transactions("CP1", 5)}
 
-    assert list(recent) == ["running", "lost", "stopped"]
+    assert list(recent)[:2] == ["running", "lost"]
     assert recent["running"] == replace(running, samples=told)
     assert recent["stopped"].end_wh == Decimal(9000)
     assert [s.register_wh for s in recent["lost"].samples] == [Decimal(4000)]
-    assert {recent[id_].snapshot for id_ in ("lost", "stopped")} == {None}
+    assert not set(recent["older"].samples) & set(told)
+    assert {recent[id_].snapshot for id_ in ("lost", "stopped", "older")} == {None}
     assert (await store.transaction("stopped")).samples == told
 
 
