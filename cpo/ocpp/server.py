@@ -256,6 +256,13 @@ class OcppServer:
         if identity is None:
             self._remember("", request, address, "path")
             return self._refuse(socket, HTTPStatus.NOT_FOUND, "path")
+        if not any("upgrade" in v.lower() for v in request.headers.get_all("Connection")):
+            # The library answers 426, and tells nobody why (Q2).
+            if self._warnings.take("upgrade", address):
+                log.warning("ocpp.no_upgrade", station=identity, address=address)
+            self._remember(identity, request, address, "no Connection: Upgrade")
+            self._count("upgrade")
+            return None
         known = self._directory.find(identity)
         if known is None and self.settings.unknown_stations == "register":
             await self._directory.fresh()
@@ -407,6 +414,10 @@ class OcppServer:
         if version not in frames.RULES:
             # OCPP-J: the handshake ends without the header, then the connection is closed.
             self._count("subprotocol")
+            log.warning("ocpp.no_common_version", station=known.identity)
+            if socket.request is not None:
+                reason = "no common subprotocol"
+                self._remember(known.identity, socket.request, peer_address(socket), reason)
             socket.close_soon(1002, "no common subprotocol")
             return
         self._count("accepted")

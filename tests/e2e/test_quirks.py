@@ -88,18 +88,30 @@ def odd(cpo, me, quirk, secret=None, **more):
     )
 
 
+async def refusals(cpo):
+    """Return who was refused, and why."""
+    _, refused = await cpo.api("GET", "/refused-connections")
+    return {(one["identity"], one["reason"]) for one in refused["items"]}
+
+
 async def test_a_station_without_subprotocol_is_spoken_to_as_set_up(apart):
-    """Q1, TR-05: the version it is known to speak is assumed; another station is sent away."""
+    """Q1, TR-05: the version it is known to speak is assumed; another station is sent away.
+
+    The operator sees why.
+    """
     async with odd(apart, "assumed", "no-subprotocol") as station:
         await station.call("Heartbeat")
     with pytest.raises(Unreachable):
         await odd(apart, "plain", "no-subprotocol", connect_timeout=1).open()
+    assert ("plain", "no common subprotocol") in await refusals(apart)
 
 
 async def test_a_handshake_without_upgrade_is_refused_and_nobody_else_suffers(apart):
-    """Q2: no HTTP server may switch protocols without `Connection: Upgrade`."""
+    """Q2: no HTTP server may switch protocols without `Connection: Upgrade`; it says so."""
     with pytest.raises(Unreachable):
         await odd(apart, "plain", "no-connection-upgrade", connect_timeout=1).open()
+    assert ("plain", "no Connection: Upgrade") in await refusals(apart)
+    assert "ocpp.no_upgrade" in apart.log()
     async with odd(apart, "plain", None) as station:
         await station.call("Heartbeat")
 
