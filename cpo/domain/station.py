@@ -210,9 +210,19 @@ def evse_status(
         return EvseStatus.PLANNED
     if not online:
         return EvseStatus.UNKNOWN
+    parts = list(connectors)
+    if len(parts) > 1:
+        # What 2.x says of an EVSE (connector 0) lies over its connectors, as the station does.
+        level = next((state for state in parts if state.connector_id == 0), None)
+        if level is not None:
+            parts.remove(level)
+            if _overlays(level) and (
+                not _overlays(whole) or level.availability is Availability.FAULTED
+            ):
+                whole = level
     mapped: set[EvseStatus] = set()
     silent = False
-    for state in connectors:
+    for state in parts:
         key = (state.evse_id, state.connector_id)
         if key in doubted:
             silent = True
@@ -222,13 +232,20 @@ def evse_status(
     if silent:
         # One cable in use is enough to know; for anything else all have to be heard.
         return EvseStatus.CHARGING if EvseStatus.CHARGING in mapped else EvseStatus.UNKNOWN
-    if whole is not None and whole.availability in (Availability.FAULTED, Availability.UNAVAILABLE):
+    if whole is not None and _overlays(whole):
         overlay = connector_status(whole, rules)
         # A worse state of its own stays visible below the overlay.
         return rules.faulted if mapped == {rules.faulted} else overlay
     if not mapped:
         return EvseStatus.CHARGING if in_transaction else EvseStatus.UNKNOWN
     return next((status for status in _PRIORITY if status in mapped), EvseStatus.UNKNOWN)
+
+
+def _overlays(whole: ConnectorState | None) -> bool:
+    return whole is not None and whole.availability in (
+        Availability.FAULTED,
+        Availability.UNAVAILABLE,
+    )
 
 
 def introduced(station: Station, boot: Boot, *, at: datetime) -> Station:

@@ -547,3 +547,31 @@ async def test_st09_faulted_during_a_transaction(player, books):
     await (player.charge.stop if player.charger.version == "1.6" else player.charge.end)()
     assert [s.status for s in books.sessions] == ["COMPLETED"]
     assert player.shown == "OUTOFORDER"
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+@pytest.mark.parametrize(
+    ("level", "own", "shown"),
+    [
+        ("Unavailable", "Available", "INOPERATIVE"),
+        ("Unavailable", "Occupied", "INOPERATIVE"),
+        ("Unavailable", "Faulted", "OUTOFORDER"),
+        ("Faulted", "Available", "OUTOFORDER"),
+        ("Available", "Occupied", "CHARGING"),
+        ("Occupied", "Available", "AVAILABLE"),
+    ],
+)
+async def test_st04_map12_what_is_said_of_an_evse_lies_over_its_connectors(
+    player, level, own, shown
+):
+    """EvseId 1, connectorId 0; removed on Available, and all there is where no connector tells."""
+    await player.say(level, connector=0)
+    assert player.shown == ALONE[level]
+    await player.say(own, connector=1)
+    assert player.shown == shown
+
+    await player.say("Faulted", evse=0)
+    assert player.shown == "OUTOFORDER"
+    await player.say("Available", evse=0)
+    await player.say("Available", connector=0)
+    assert player.shown == ALONE[own]
