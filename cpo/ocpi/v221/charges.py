@@ -40,6 +40,7 @@ from cpo.ocpi.rendering import (
     volumes,
 )
 from cpo.ocpi.v221.vocabulary import Chapter
+from cpo.ocpi.v221.wire import SignedData
 
 
 class Charges(Chapter):
@@ -124,7 +125,7 @@ class Charges(Chapter):
                 "currency": cdr.currency,
                 "tariffs": self._cdr_tariffs(cdr, write, left_out),
                 "charging_periods": self._periods(measured, write),
-                "signed_data": _signed_data(cdr),
+                "signed_data": _signed_data(cdr, left_out),
                 "total_cost": self._price(negated(parts.total) if cdr.credit else parts.total),
                 "total_fixed_cost": self._price(parts.fixed),
                 "total_energy": measured.kwh,
@@ -316,13 +317,19 @@ def _find(items: Sequence[Any], name: str, wanted: str) -> Any:
     return next((item for item in items if getattr(item, name).casefold() == folded), None)
 
 
-def _signed_data(cdr: Cdr) -> dict[str, Any] | None:
+def _signed_data(cdr: Cdr, left_out: list[str]) -> dict[str, Any] | None:
     if not cdr.signed:
         return None
-    return compact(
+    document = compact(
         {
             "encoding_method": encoding_method(cdr.signed),
             "public_key": next((one.public_key for one in cdr.signed if one.public_key), None),
             "signed_values": signed_values(cdr.signed),
         }
     )
+    problems = problems_in(SignedData, document)
+    if problems:
+        # Optional here: the energy stands in the CDR itself, and it must be billed.
+        left_out.append(f"signed_data ({problems[0]})")
+        return None
+    return document

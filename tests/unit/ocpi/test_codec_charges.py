@@ -515,6 +515,27 @@ def test_a_charge_of_no_time_and_no_energy_is_still_one_period(codec: Codec) -> 
     assert document["total_energy"] == 0
 
 
+@pytest.mark.parametrize("codec", [V221, V230])
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"data": "OCMF|{" + "x" * 4000}, "signed_values[0].signed_data"),
+        ({"public_key": "k" * 513}, "public_key"),
+        ({"method": "Größe"}, "encoding_method"),
+    ],
+)
+def test_mv17_signed_readings_that_no_field_takes_do_not_keep_a_charge_from_being_billed(
+    codec: Codec, changed: dict[str, str], field: str
+) -> None:
+    """CDR-16: signed data is optional, and what is left out is named."""
+    signed = SignedReading(**{"nature": "End", "data": "AA==", "method": "OCMF"} | changed)
+    rendered = codec.cdr(cdr(signed=(signed,)))
+
+    assert rendered.problems == ()
+    assert "signed_data" not in read(rendered)
+    assert any(field in left for left in rendered.left_out)
+
+
 def test_signed_readings_are_left_out_of_2_1_1() -> None:
     signed = (SignedReading(nature="End", data="x", method="EDL40"),)
 
