@@ -209,8 +209,8 @@ class Registry(Intake, Protocol):
         """The register of what our own authorities signed for stations."""
         ...
 
-    def open_keys(self, identity: str) -> list[str]:
-        """Return the station's own ids of its open transactions."""
+    def doubtful_keys(self, identity: str, *, booted: bool) -> list[str]:
+        """Return the station's own ids of transactions that it should be asked about."""
         ...
 
     async def transaction_lost(self, identity: str, key: str) -> None:
@@ -336,11 +336,15 @@ class StationConnection:
                     self.identity, connector, booted=booted
                 ),
                 inventoried=self._inventoried,
-                open_transactions=lambda: self._services.intake.open_keys(self.identity),
+                transactions=self._doubtful,
                 lost=lambda key: self._services.intake.transaction_lost(self.identity, key),
                 gone=lambda: self._session.gone,
             )
         )
+
+    def _doubtful(self) -> list[str]:
+        booted = self._heard.booted
+        return self._services.intake.doubtful_keys(self.identity, booted=booted)
 
     async def _inventoried(self) -> bool:
         # Some of its variables may be known without: templates and local lists ask for them.

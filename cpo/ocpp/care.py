@@ -89,7 +89,7 @@ class Care:
         statuses_lost: Callable[[], Awaitable[None]],
         status_refused: Callable[[tuple[int, int], bool], Awaitable[None]],
         inventoried: Callable[[], Awaitable[bool]],
-        open_transactions: Callable[[], list[str]],
+        transactions: Callable[[], list[str]],
         lost: Callable[[str], Awaitable[None]],
         gone: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -135,11 +135,12 @@ class Care:
         if silent and heard.booted:
             await statuses_lost()
         await ask_for_statuses(silent)
-        if heard.booted and dialect.transaction_status is not None:
-            for key in open_transactions():
+        if dialect.transaction_status is not None:
+            for key in transactions():
                 await self._turn(_STATUSES_PER_SECOND)
                 answer = await self._ask(station, dialect.transaction_status(key))
-                # Neither going on nor waiting in its queue: the end was lost (TX20-18).
+                # Stations send what is missing (TX20-06). Neither going on nor waiting in the
+                # queue: the end was lost (TX20-18).
                 if answer is not None and not (
                     answer.get("ongoingIndicator", True) or answer.get("messagesInQueue", True)
                 ):

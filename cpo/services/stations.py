@@ -360,9 +360,17 @@ class Stations:
             state.doubted.discard(connector)
             await self._publish(state)
 
-    def open_keys(self, identity: str) -> list[str]:
-        """Return the station's own ids of its open transactions."""
-        return [transaction.key for transaction in self._state(identity).open_transactions()]
+    def doubtful_keys(self, identity: str, *, booted: bool) -> list[str]:
+        """Return the station's own ids of transactions that it should be asked about.
+
+        After a boot those are all that are open, else those of which messages are missing.
+        """
+        known = self._state(identity).transactions.values()
+        return [
+            one.key
+            for one in known
+            if (booted and one.running) or (one.missing and "settled" not in one.flags)
+        ]
 
     async def transaction_lost(self, identity: str, key: str) -> None:
         """End a transaction that its station knows nothing of any more (TX20-18)."""

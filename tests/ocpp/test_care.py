@@ -432,3 +432,36 @@ async def test_st11_a_connector_that_a_station_has_no_more_does_not_hide_the_oth
     await tell(1, "Available")
 
     await backend.until(lambda: shown(backend, 1) == "AVAILABLE")
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_tx20_06_after_a_reconnect_a_charge_with_gaps_is_asked_about(caring, of, ended):
+    """Without a boot, too; others are not asked about."""
+    from tests.ocpp.conftest import Books, Charge201
+
+    caring.transactions._settle_time = 3600
+    caring.partner()
+    await caring.token("TAG")
+    charger = await caring.charger(of)
+    charge = Charge201(caring, charger)
+    whole = Charge201(caring, charger)
+    whole.id = "tx-2"
+    await whole.start(evse={"id": 2, "connectorId": 1})
+    await charge.start()
+    charge.seq = 4
+    await (charge.end() if ended else charge.update())
+    await charger.close()
+
+    answer = {"ongoingIndicator": not ended, "messagesInQueue": True}
+    charge.charger = await caring.charger(of, boot=False, answers={"GetTransactionStatus": answer})
+    told = charge.charger.asked
+    await caring.until(lambda: any(action == "GetTransactionStatus" for action, _ in told))
+    asked = [payload for action, payload in told if action == "GetTransactionStatus"]
+    assert asked == [{"transactionId": "tx-1"}]
+
+    charge.seq = 1
+    for minutes in (-50, -40, -30):
+        await charge.update(None, minutes)
+    if ended:
+        assert Books(caring).only_cdr.energy_wh == 2000
