@@ -251,14 +251,8 @@ class Transactions:
             after, token_answer = await self._authorized(state, after, event)
         elif after.token is None:
             after = self._remote(state, after, event)
-        identified = before is not None and before.token is None and after.token is not None
-        if after.evse_id is not None and (after.snapshot is None or identified):
-            snapshot = self._billing.snapshot(after)
-            if snapshot is not None:
-                after = replace(after, snapshot=snapshot)
-                token = after.token
-                if token is not None and self._publishing.waits_are_parking(token.partner_id):
-                    after = replace(after, flags=after.flags | {WAITS_ARE_PARKING})
+        if after.snapshot is None or (before is not None and _tariff_may_differ(before, after)):
+            after = self._placed(after)
         if before is after:
             cost = self._running_costs.get(after.id)
             return TransactionAnswer(transaction=after.key, token=token_answer, total_cost=cost)
@@ -269,6 +263,21 @@ class Transactions:
             total_cost=cost,
             incomplete=event.kind is EventKind.ENDED and bool(after.missing),
         )
+
+    def _placed(self, transaction: Transaction) -> Transaction:
+        """Fix what holds for a transaction, once it is known where it is.
+
+        A station with one EVSE need not say; that it has not is known at the end.
+        """
+        if transaction.evse_id is None and transaction.open:
+            return transaction
+        snapshot = self._billing.snapshot(transaction)
+        if snapshot is None:
+            return transaction
+        token, flags = transaction.token, transaction.flags
+        if token is not None and self._publishing.waits_are_parking(token.partner_id):
+            flags |= {WAITS_ARE_PARKING}
+        return replace(transaction, snapshot=snapshot, flags=flags)
 
     async def _keep(
         self,
@@ -957,6 +966,13 @@ def _total(session: Session) -> Decimal | None:
         return None
     total = session.cost.total
     return total.incl_vat if total.incl_vat is not None else total.excl_vat
+
+
+def _tariff_may_differ(before: Transaction, after: Transaction) -> bool:
+    """Tell whether whose charge it is, or at which connector, is known only now (TX20-05)."""
+    return (before.token is None and after.token is not None) or (
+        before.connector_id is None and after.connector_id is not None
+    )
 
 
 def _another_session(before: Transaction, after: Transaction) -> bool:

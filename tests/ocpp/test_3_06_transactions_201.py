@@ -1,10 +1,14 @@
 """ocpp-conformance 3.6: transactions of OCPP 2.0.1 (and 2.1)."""
 
 import asyncio
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
+from cpo.domain.location import location_document
 from cpo.domain.session import SessionStatus
+from cpo.services.authorization import Expected
 from tests.ocpp.conftest import Books, Charge201
 from tests.support.fuzz import schema
 
@@ -45,6 +49,72 @@ async def test_tx20_05_what_was_said_once_holds(charge201, books):
 
     transaction = books.transactions[0]
     assert (transaction.evse_id, transaction.connector_id) == (1, 1)
+
+
+@pytest.mark.parametrize("connector", [1, 2])
+async def test_tx20_05_a_connector_that_is_told_later_brings_its_own_tariff(
+    backend, charge201, books, connector
+):
+    """Until then it is not known which of two it is, and each has its own price."""
+    energy = {"type": "ENERGY", "price": Decimal("0.90"), "step_size": 1}
+    document = {"currency": "EUR", "elements": [{"price_components": [energy]}]}
+    await backend.sites.put_tariff("T2", document, actor="test")
+    place = location_document(backend.memory.sites.locations["L-CP1"])
+    for evse in place["evses"]:
+        evse["ocpp"] = {"station": "CP1", "evse_id": 1}
+        other = {**evse["connectors"][0], "id": "2", "tariff_ids": ["T2"]}
+        evse["connectors"] = [*evse["connectors"], other]
+    await backend.sites.put_location("L-CP1", place, actor="test")
+
+    await charge201.start(evse={"id": 1})
+    await charge201.update(evse={"id": 1, "connectorId": connector})
+    await charge201.end()
+
+    snapshot = books.only_cdr.snapshot
+    assert snapshot.connector_id == str(connector)
+    assert snapshot.tariff.id == f"T{connector}"
+    assert books.only_cdr.cost.total.excl_vat == {1: Decimal("0.6"), 2: Decimal("1.8")}[connector]
+
+
+@pytest.mark.parametrize("evses", [1, 2])
+async def test_tx20_02_a_station_of_one_evse_need_not_name_it_to_be_billed(
+    backend, charge201, books, evses
+):
+    await backend.site("CP1", evses=evses)
+    await backend.register("CP1")
+    await charge201.start(evse=None)
+    await charge201.update()
+    await charge201.end()
+
+    assert [cdr.energy_wh for cdr in books.cdrs] == [2000] * (evses == 1)
+
+
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_tx20_23_the_number_of_a_remote_start_ties_a_charge_to_its_command(
+    backend, books, of
+):
+    """Whatever its trigger says, and whichever token it carries; another number does not."""
+    charge = Charge201(backend, await backend.charger(of))
+    token = await backend.token("FAR", whitelist="NEVER")
+    for number in (7, 8):
+        backend.authorizations.expect(
+            "CP1",
+            Expected(
+                token=token,
+                until=backend.clock + timedelta(minutes=2),
+                command_id=f"C{number}",
+                evse_id=1,
+                remote_start_id=number,
+                authorization_reference=f"REF{number}",
+            ),
+        )
+    await charge.start(info={"remoteStartId": 8}, triggerReason="Authorized")
+    (transaction,) = books.transactions
+    assert (transaction.command_id, transaction.authorization_reference) == ("C8", "REF8")
+    await charge.end()
+
+    assert books.only_cdr.auth_method == "COMMAND"
+    assert books.only_cdr.token.uid == "FAR"
 
 
 async def test_tx20_06_q41_a_gap_holds_the_cdr_until_it_is_filled(charge201, books):
