@@ -222,6 +222,24 @@ async def test_tx16_13_every_reason_is_kept(charge, books, reason):
     assert books.transactions[0].stopped_reason == reason
 
 
+async def test_tx16_13_a_power_loss_is_told_hours_after_the_boot(backend, charge, books):
+    await charge.start()
+    await charge.meter("2500", -30)
+    charge.charger.socket.transport.abort()
+    backend.later(hours=3)
+    charge.charger = await backend.charger("1.6")
+    assert books.transactions[0].open
+    backend.later(hours=2)
+    cut = backend.at(hours=-5, minutes=-20)
+
+    await charge.stop(reason="PowerLoss", meterStop=2600, timestamp=cut)
+
+    assert books.only_session.status is SessionStatus.COMPLETED
+    assert books.only_cdr.energy_wh == 1600
+    assert (backend.clock - books.only_cdr.end_date_time).total_seconds() == 320 * 60
+    assert books.only_cdr.hold == ()
+
+
 async def test_tx16_14_s7_q37_a_meter_that_fell_is_not_billed(charge, books):
     await charge.start(meterStart=5000)
     await charge.stop(meterStop=4000)

@@ -1,5 +1,6 @@
 """ocpp-conformance 3.7: meter values."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -121,6 +122,45 @@ async def test_mv07_the_inlet_is_not_the_session(charge, books):
     await charge.stop()
 
     assert books.only_cdr.energy_wh == 2000
+
+
+@pytest.mark.parametrize("location", ["Inlet", "Body", "Cable"])
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_mv07_of_2x_only_the_outlet_counts(backend, books, of, location):
+    """And nothing of EVSE 0, the meter of the site."""
+    charge = Charge201(backend, await backend.charger(of))
+    await charge.start()
+    at = backend.at(minutes=-30)
+    value = {"value": 999_999, "location": location}
+    await charge.update(None, meterValue=[{"timestamp": at, "sampledValue": [value]}])
+    site = [{"timestamp": at, "sampledValue": [{"value": 888_888}]}]
+    await charge.charger.call("MeterValues", evseId=0, meterValue=site)
+    await charge.end()
+
+    assert books.only_cdr.energy_wh == 2000
+    assert books.only_cdr.flags == frozenset()
+
+
+async def test_mv06_currents_against_neutral_are_summed_without_it(charge201, books):
+    await charge201.start()
+    values = [
+        {"value": amperes, "phase": phase, "measurand": "Current.Import"}
+        for phase, amperes in (("L1-N", 10), ("L2-N", 11), ("L3", 12), ("N", 3))
+    ]
+    at = charge201.backend.at(minutes=-30)
+    await charge201.update(None, meterValue=[{"timestamp": at, "sampledValue": values}])
+
+    assert books.transactions[0].samples[-1].current_a == 33
+
+
+async def test_mv20_many_messages_at_once_are_all_taken_and_answered(charge, books):
+    await charge.start()
+    answers = await asyncio.gather(
+        *(charge.meter(str(1000 + n), -50 + n / 60) for n in range(100))
+    )
+
+    assert answers == [{}] * 100
+    assert [s.register_wh for s in books.transactions[0].samples] == list(range(1000, 1100))
 
 
 async def test_mv08_intervals_count_where_there_is_no_register(charge201, books):
