@@ -75,11 +75,17 @@ def samples_of(at: datetime, values: Sequence[RawValues]) -> list[Sample]:
     """Return one sample for each reading context that the values of one instant carry."""
     contexts = {value[6] for value in values}
     if len(contexts) < 2:
-        return [sample_of(at, values)]
-    return [
-        sample_of(at, [value for value in values if value[6] == context])
-        for context in sorted(contexts)
-    ]
+        found = [sample_of(at, values)]
+    else:
+        found = [
+            sample_of(at, [value for value in values if value[6] == context])
+            for context in sorted(contexts)
+        ]
+    signed = [value for value in values if value[7] is not None]
+    if len(signed) > 1:  # a meter may sign several registers at once (MV-17)
+        kept = [sample.signed for sample in found]
+        found += [Sample(at, context=v[6], signed=v[7]) for v in signed if v[7] not in kept]
+    return found
 
 
 def samples_at(told: Sequence[tuple[datetime, list[RawValues]]]) -> tuple[Sample, ...]:

@@ -155,9 +155,7 @@ async def test_mv06_currents_against_neutral_are_summed_without_it(charge201, bo
 
 async def test_mv20_many_messages_at_once_are_all_taken_and_answered(charge, books):
     await charge.start()
-    answers = await asyncio.gather(
-        *(charge.meter(str(1000 + n), -50 + n / 60) for n in range(100))
-    )
+    answers = await asyncio.gather(*(charge.meter(str(1000 + n), -50 + n / 60) for n in range(100)))
 
     assert answers == [{}] * 100
     assert [s.register_wh for s in books.transactions[0].samples] == list(range(1000, 1100))
@@ -442,6 +440,34 @@ async def test_mv17_signed_values_of_201_keep_key_and_method(charge201, books):
         "blob-Transaction.End",
     ]
     assert "KEY" in {r.public_key for r in books.only_cdr.signed}
+
+
+@pytest.mark.parametrize("apart", [True, False])
+async def test_mv17_every_value_that_a_meter_signed_at_one_instant_is_kept(charge201, books, apart):
+    """The import and the export register, in one MeterValue or in two."""
+    at = charge201.backend.at(minutes=-1)
+    values = [
+        {
+            "value": 3000 if name == "Import" else 0,
+            "measurand": f"Energy.Active.{name}.Register",
+            "context": "Transaction.End",
+            "signedMeterValue": {
+                "signedMeterData": f"blob-{name}",
+                "signingMethod": "ECDSA",
+                "encodingMethod": "EDL",
+                "publicKey": "KEY",
+            },
+        }
+        for name in ("Import", "Export")
+    ]
+    groups = [[value] for value in values] if apart else [values]
+    await charge201.start()
+    meter_value = [{"timestamp": at, "sampledValue": group} for group in groups]
+    await charge201.end(meterValue=meter_value)
+
+    assert {reading.data for reading in books.only_cdr.signed} == {"blob-Import", "blob-Export"}
+    assert {reading.nature for reading in books.only_cdr.signed} == {"End"}
+    assert books.only_cdr.energy_wh == 2000
 
 
 @pytest.mark.parametrize("measurand", NOISE)
