@@ -182,8 +182,17 @@ def begins_another(transaction: Transaction, event: TransactionEvent) -> bool:
         return at > transaction.ended_at
     if event.seq == transaction.last_seq and len(transaction.seen) == 1:
         return False  # nothing else was told of it: its start, with another time
+    begin = _first_register(event.samples)
+    if begin and begin == _first_register(transaction.samples):
+        return False  # the meter stands where it began: told again with the time of now
     known = [at for at, _ in transaction.states] + [s.at for s in transaction.samples]
     return at > max([transaction.started_at, *known])
+
+
+def _first_register(samples: Sequence[Sample]) -> Decimal | None:
+    told = (s for s in samples if s.register_wh is not None)
+    first = min(told, key=lambda sample: sample.at, default=None)
+    return None if first is None else first.register_wh
 
 
 def begin(id: str, station: str, key: str, event: TransactionEvent) -> Transaction:
@@ -244,7 +253,8 @@ def fold(transaction: Transaction, event: TransactionEvent) -> Transaction:
     if event.charging_state is not None:
         changes["states"] = _with_state(transaction.states, event.at, event.charging_state)
     if event.kind is EventKind.STARTED:
-        changes["started_at"] = event.at
+        if "start_unknown" in transaction.flags:
+            changes["started_at"] = event.at
         if event.meter_wh is not None:
             changes["begin_wh"] = event.meter_wh
         changes["flags"] = transaction.flags - {"start_unknown"}

@@ -398,6 +398,21 @@ async def test_tx20_08_tx20_21_a_start_told_again_is_no_other_transaction(
     assert books.only_cdr.energy_wh == 2000
 
 
+async def test_tx20_08_tx20_21_a_start_told_again_under_way_does_not_cut_the_charge(
+    charge201, books
+):
+    """With the time of now, and the register that it began with."""
+    await charge201.start(1000, minutes=-60)
+    await charge201.update(2000, minutes=-50)
+    charge201.seq = 0
+    await charge201.start(1000, minutes=-45)
+    charge201.seq = 2
+    await charge201.end(3000, minutes=-1)
+
+    assert books.only_cdr.energy_wh == 2000
+    assert books.only_cdr.time_s == 59 * 60
+
+
 async def test_tx20_22_ids_are_compared_exactly_and_may_be_too_long(charge201, books):
     charge201.id = "A" * 40
     await charge201.start()
