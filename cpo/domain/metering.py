@@ -81,10 +81,12 @@ def samples_of(at: datetime, values: Sequence[RawValues]) -> list[Sample]:
             sample_of(at, [value for value in values if value[6] == context])
             for context in sorted(contexts)
         ]
-    signed = [value for value in values if value[7] is not None]
-    if len(signed) > 1:  # a meter may sign several registers at once (MV-17)
+    if any(sample.signed for sample in found):
+        # A meter may sign several registers at once (MV-17).
         kept = [sample.signed for sample in found]
-        found += [Sample(at, context=v[6], signed=v[7]) for v in signed if v[7] not in kept]
+        found += [
+            Sample(at, context=v[6], signed=v[7]) for v in values if v[7] not in (None, *kept)
+        ]
     return found
 
 
@@ -121,6 +123,7 @@ def sample_of(at: datetime, values: Iterable[RawValues]) -> Sample:
     phases: dict[str, dict[str, Decimal]] = {}
     context = "Sample.Periodic"
     signed: SignedReading | None = None
+    own = _UNITS.get
     for value, measurand, unit, multiplier, phase, location, reading_context, signature in values:
         if signature is not None:
             signed = signature
@@ -129,7 +132,7 @@ def sample_of(at: datetime, values: Iterable[RawValues]) -> Sample:
         number = parse_value(value)
         if number is None:
             continue
-        if unit is not None:
+        if unit is not None and unit != own(measurand):
             factor = _factor(measurand, unit[:16])
             if factor is None:
                 continue  # 50 Hz are no Wh (MV-18)
@@ -166,6 +169,13 @@ def sample_of(at: datetime, values: Iterable[RawValues]) -> Sample:
 
 
 _NET = "Energy.Active.Net"
+_UNITS = {
+    ENERGY_REGISTER: "Wh",
+    "Power.Active.Import": "W",
+    "Current.Import": "A",
+    "SoC": "Percent",
+    "Voltage": "V",
+}
 _WANTED = frozenset(
     {
         ENERGY_REGISTER,

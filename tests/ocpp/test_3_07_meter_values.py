@@ -568,7 +568,9 @@ async def test_mv18_q17_of_2x_too(backend, books, of):
     assert books.only_cdr.energy_wh == 2000
 
 
-async def test_mv21_q44_meter_values_of_201_inside_a_transaction_are_its_own(charge201, books):
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_mv21_q44_meter_values_of_2x_inside_a_transaction_are_its_own(backend, books, of):
+    charge201 = Charge201(backend, await backend.charger(of))
     await charge201.start()
     await charge201.charger.call(
         "MeterValues",
@@ -601,6 +603,19 @@ async def test_mv24_an_unknown_connector_is_answered_and_shown(backend, charge):
     await charge.status("Available", 88)
     await charge.status("Available", 1)
     await charge.status("Available", 0)
+
+    shown = shapes.station(backend.stations.state("CP1"), backend.memory.sites)
+    assert shown["topology_mismatch"] == [77, 88]
+
+
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_mv24_of_2x_too(backend, of):
+    charger = await backend.charger(of)
+    value = [{"timestamp": backend.at(), "sampledValue": [{"value": 5}]}]
+    assert await charger.call("MeterValues", evseId=77, meterValue=value) == {}
+    for evse in (88, 1):
+        status = {"evseId": evse, "connectorId": 1, "connectorStatus": "Available"}
+        await charger.call("StatusNotification", timestamp=backend.at(), **status)
 
     shown = shapes.station(backend.stations.state("CP1"), backend.memory.sites)
     assert shown["topology_mismatch"] == [77, 88]

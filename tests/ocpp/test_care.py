@@ -266,15 +266,18 @@ async def test_sec15_when_the_answer_is_lost_both_passwords_count(backend):
         ({"messagesInQueue": False}, True),
     ],
 )
-async def test_tx20_18_after_a_boot_open_transactions_are_asked_about(caring, answer_, open_after):
+@pytest.mark.parametrize("of", ["2.0.1", "2.1"])
+async def test_tx20_18_after_a_boot_open_transactions_are_asked_about(
+    caring, answer_, open_after, of
+):
     from tests.ocpp.conftest import Charge201
 
     caring.partner()
     await caring.token("TAG")
-    charger = await caring.charger("2.0.1")
+    charger = await caring.charger(of)
     await Charge201(caring, charger).start()
     await charger.close()
-    charger = await caring.charger("2.0.1", answers={"GetTransactionStatus": answer_})
+    charger = await caring.charger(of, answers={"GetTransactionStatus": answer_})
     asked = ("GetTransactionStatus", {"transactionId": "tx-1"})
     await caring.until(lambda: asked in charger.asked)
     await caring.until(lambda: any(action == "GetBaseReport" for action, _ in charger.asked))
