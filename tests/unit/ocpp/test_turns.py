@@ -70,7 +70,7 @@ async def test_q43_a_station_is_not_asked_more_than_it_bears(monkeypatch):
         statuses_lost=nothing,
         status_refused=nothing,
         inventoried=uninventoried,
-        open_transactions=lambda: ["tx-1", "tx-2"],
+        transactions=lambda: ["tx-1", "tx-2"],
         lost=nothing,
     )  # fmt: skip
 
