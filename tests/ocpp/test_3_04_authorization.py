@@ -123,12 +123,31 @@ async def test_au05_a_token_charges_twice_only_where_the_policy_says_so(
     assert len(cdrs) == 1 + allowed
 
 
-async def test_au07_a_token_that_became_invalid_is_told_so_in_the_transaction(backend, charge201):
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+@pytest.mark.parametrize("later", [False, True])
+async def test_au07_a_token_that_became_invalid_is_told_so_in_the_transaction(
+    backend, version, later
+):
+    """With the start, or with the event that first names it; one we never had, too."""
     await backend.token("TAG", valid=False)
+    token = {"idToken": "TAG", "type": "ISO14443"}
+    words = []
+    for value in ("TAG", "NOBODY"):
+        charge = Charge201(backend, await backend.charger(version))
+        charge.id = value
+        token = {"idToken": value, "type": "ISO14443"}
+        if later:
+            await charge.start(idToken=None, triggerReason="CablePluggedIn")
+            answer = await charge.update(idToken=token, triggerReason="Authorized")
+        else:
+            answer = await charge.start(idToken=token)
+        words.append(answer["idTokenInfo"]["status"])
+        await charge.end()
 
-    answer = await charge201.start()
-
-    assert answer["idTokenInfo"]["status"] in {"Blocked", "Invalid"}
+    assert words[0] == "Blocked"
+    assert words[1] in {"Invalid", "Unknown"}
+    assert [row for type_, rows in backend.store.rows.items() if type_.__name__ == "Cdr"
+            for row in rows] == []  # fmt: skip
 
 
 async def test_au09_no_authorization_is_no_token(charge201, books):

@@ -326,10 +326,13 @@ async def test_tr17_a_plain_get_is_told_to_upgrade(door: Door) -> None:
     assert b"Traceback" not in answer
 
 
-async def test_tr16_a_handshake_that_never_comes_is_dropped(open_door: DoorMaker) -> None:
+@pytest.mark.parametrize("begun", [b"", b"GET /ocpp/CP1 HT"])
+async def test_tr16_a_handshake_that_never_comes_is_dropped(
+    open_door: DoorMaker, begun: bytes
+) -> None:
     door = await open_door(handshake_timeout=0.05)
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
-    writer.write(b"GET /ocpp/CP1 HT")
+    writer.write(begun)
 
     async with asyncio.timeout(LONG):
         try:
