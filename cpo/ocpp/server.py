@@ -408,7 +408,6 @@ class OcppServer:
     # --- after the upgrade ---------------------------------------------------------------------
 
     async def _converse(self, socket: StationSocket) -> None:
-        socket.leave_the_door()
         known: StationCredentials = socket.credentials
         version = SUBPROTOCOLS.get(socket.subprotocol or "", known.assume_version or "")
         if version not in frames.RULES:

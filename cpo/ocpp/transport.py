@@ -63,10 +63,10 @@ class Doorman:
 
     `look` returns None to go on, or the seconds after which to come back. `patience` is how long
     the first bytes may take, in seconds; `entering` are the connections whose have not come,
-    `shaking` those in the middle of the handshake, each with the time it came. Of both together
-    there are at most about `most`: beyond it who has stood there longest has to go, but nobody
-    within the first second (a fleet that returns at once is no crowd), unless there are twice as
-    many. `on_crowd` hears of each that had to.
+    `shaking` those whose request is not whole. Where both together are more than `most`, those who
+    have stood there for a whole second have to go, the first ones first, until they are not. A
+    fleet that returns at once is no crowd: who has said all stands here no more, however long we
+    take over it. `on_crowd` hears of each that had to go.
     """
 
     def __init__(
@@ -79,34 +79,47 @@ class Doorman:
     ) -> None:
         self.look = look
         self.patience = patience
-        self.entering: dict[asyncio.Transport, float] = {}
-        self.shaking: dict[asyncio.Transport, float] = {}
+        self.entering: dict[asyncio.Transport, None] = {}
+        self.shaking: dict[asyncio.Transport, None] = {}
         self._most = most
         self._on_crowd = on_crowd
+        self._watching = False
 
-    def arrived(self, transport: asyncio.Transport, now: float) -> None:
+    def arrived(self, transport: asyncio.Transport) -> None:
         """Take a connection in that has not said anything yet."""
-        self.entering[transport] = now
-        while (crowd := len(self.entering) + len(self.shaking)) > self._most:
-            waiting = min(
-                (place for place in (self.entering, self.shaking) if place),
-                key=lambda place: next(iter(place.values())),
-            )
-            longest, since = next(iter(waiting.items()))
-            if now - since < _GRACE and crowd <= 2 * self._most:
-                return
-            del waiting[longest]
-            longest.abort()
-            self._on_crowd()
+        self.entering[transport] = None
+        if not self._watching and self._crowded():
+            self._watch()
+
+    def _crowded(self) -> bool:
+        return len(self.entering) + len(self.shaking) > self._most
+
+    def _watch(self) -> None:
+        self._watching = True
+        here = [*self.shaking, *self.entering]
+        # Between now and then the loop reads whatever has come, however busy it is.
+        asyncio.get_running_loop().call_later(_GRACE, self._thin_out, here)
+
+    def _thin_out(self, here: list[asyncio.Transport]) -> None:
+        for transport in here:
+            if not self._crowded():
+                break
+            if transport in self.entering or transport in self.shaking:
+                self.gone(transport)
+                transport.abort()
+                self._on_crowd()
+        self._watching = False
+        if self._crowded():
+            self._watch()
 
     def spoke(self, transport: asyncio.Transport) -> None:
         """Note that somebody's first bytes are here."""
-        since = self.entering.pop(transport, None)
-        if since is not None:
-            self.shaking[transport] = since
+        if transport in self.entering:
+            del self.entering[transport]
+            self.shaking[transport] = None
 
     def gone(self, transport: asyncio.Transport) -> None:
-        """Forget a connection: it is in, or lost."""
+        """Forget a connection: it has said all, or is lost."""
         self.entering.pop(transport, None)
         self.shaking.pop(transport, None)
 
@@ -140,7 +153,7 @@ class StationSocket(ServerConnection):
             return
         self._entering = transport
         self._dawdling = self.loop.call_later(self._doorman.patience, transport.abort)
-        self._doorman.arrived(transport, self.loop.time())
+        self._doorman.arrived(transport)
 
     def _shake_hands(self, transport: asyncio.Transport) -> None:
         self._known_to_library = True
@@ -166,8 +179,8 @@ class StationSocket(ServerConnection):
             self._dawdling.cancel()
             self._dawdling = None
 
-    def leave_the_door(self) -> None:
-        """Learn that the handshake is over, one way or the other."""
+    def _leave_the_door(self) -> None:
+        """Learn that the peer has said all that it has to, or is gone."""
         at_door = self._entering or self._shaking
         if at_door is not None and self._doorman is not None:
             self._doorman.gone(at_door)
@@ -217,6 +230,8 @@ class StationSocket(ServerConnection):
     def process_event(self, event: Event) -> None:
         """Take one event of the protocol: the handshake, or a frame."""
         receiver = self.receiver
+        if type(event) is Request:
+            self._leave_the_door()
         if receiver is None or type(event) is not Frame:
             super().process_event(event)
             return
@@ -260,7 +275,7 @@ class StationSocket(ServerConnection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the session and let the library clean up."""
-        self.leave_the_door()
+        self._leave_the_door()
         if not self._known_to_library:
             return
         super().connection_lost(exc)
