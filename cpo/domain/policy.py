@@ -78,6 +78,11 @@ RULES: Mapping[str, tuple[str, str, Callable[[Any], bool]]] = {
         "true or false",
         _truth,
     ),
+    "state_of_charge": (
+        "its Sessions show how full the car's battery is, where the station tells; false = not",
+        "true or false",
+        _truth,
+    ),
     "min_cdr_kwh": (
         "CDRs with less energy are held back from it",
         "a number of kWh",

@@ -33,6 +33,9 @@ WRITTEN_OFF = "written_off"
 # Its partner's contract, when it began: SuspendedEVSE is parking.
 WAITS_ARE_PARKING = "suspended_evse_is_parking"
 
+# Likewise: how full the car's battery is concerns nobody else.
+BATTERY_HIDDEN = "state_of_charge_hidden"
+
 
 class Phase(StrEnum):
     """How far a transaction has come."""

@@ -20,7 +20,7 @@ from cpo.domain.running_cost import price_text
 from cpo.domain.session import Session, SessionStatus, session_status
 from cpo.domain.tariff import Tariff, TariffType, choose_tariff
 from cpo.domain.tokens import AuthMethod, Token, Verdict
-from cpo.domain.transaction import Phase, Snapshot, Transaction, curve
+from cpo.domain.transaction import BATTERY_HIDDEN, Phase, Snapshot, Transaction, curve
 from cpo.domain.usage import RESERVATION_KEY, usage
 from cpo.domain.values import replace
 from cpo.services.live_prices import LivePrices
@@ -201,7 +201,9 @@ class Billing:
             authorization_reference=transaction.authorization_reference,
             snapshot=snapshot,
             currency=snapshot.currency,
-            soc_percent=last_soc(transaction.samples),
+            soc_percent=None
+            if BATTERY_HIDDEN in transaction.flags
+            else last_soc(transaction.samples),
             periods=cost.periods if cost is not None else (),
             cost=cost.breakdown() if cost is not None else None,
             flags=transaction.flags | noticed | _missing_tariff(snapshot),

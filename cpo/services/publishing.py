@@ -82,6 +82,11 @@ class Publishing:
         partner = self._partners.get(partner_id) if partner_id is not None else None
         return partner is not None and bool(partner.policy.get("suspended_evse_is_parking"))
 
+    def hides_battery(self, partner_id: str | None) -> bool:
+        """Tell whether a partner's contract keeps from it how full the car's battery is."""
+        partner = self._partners.get(partner_id) if partner_id is not None else None
+        return partner is not None and partner.policy.get("state_of_charge") is False
+
     def named(
         self,
         partner: Partner,

@@ -23,6 +23,7 @@ from cpo.domain.events import (
 from cpo.domain.session import Session
 from cpo.domain.tokens import AuthMethod, Authorization, Verdict, alias_of
 from cpo.domain.transaction import (
+    BATTERY_HIDDEN,
     WAITS_ARE_PARKING,
     WRITTEN_OFF,
     Phase,
@@ -200,7 +201,13 @@ class Transactions:
             Orphan(
                 station=state.record.identity,
                 at=event.received_at,
-                reason="; ".join(["transaction unknown at this station", *_bounds(state, event)]),
+                reason="; ".join(
+                    [
+                        "transaction unknown at this station",
+                        *_candidate(state, event),
+                        *_bounds(state, event),
+                    ]
+                ),
                 action="StopTransaction" if event.kind is EventKind.ENDED else str(event.kind),
                 payload=raw,
                 transaction=event.transaction,
@@ -277,6 +284,8 @@ class Transactions:
         token, flags = transaction.token, transaction.flags
         if token is not None and self._publishing.waits_are_parking(token.partner_id):
             flags |= {WAITS_ARE_PARKING}
+        if token is not None and self._publishing.hides_battery(token.partner_id):
+            flags |= {BATTERY_HIDDEN}
         return replace(transaction, snapshot=snapshot, flags=flags)
 
     async def _keep(
@@ -891,6 +900,19 @@ def _energy_missing(state: StationState, transaction: Transaction) -> bool:
         return False
     ended_at, end_wh = max(ended, key=lambda end: end[0])
     return end_wh is not None and ended_at <= transaction.started_at and begin > end_wh + _UNTOLD_WH
+
+
+def _candidate(state: StationState, event: TransactionEvent) -> list[str]:
+    """Name the one open transaction that a stop of nobody may end, by time and register (TX16-08).
+
+    It is not ended: an id that we could have given may be of a charge that another system began.
+    """
+    if event.kind is not EventKind.ENDED:
+        return []
+    fitting = [one for one in state.open_transactions() if may_end(one, event)]
+    if len(fitting) != 1:
+        return []
+    return [f"it may be the end of {fitting[0].key} at EVSE {fitting[0].evse_id}"]
 
 
 def _bounds(state: StationState, event: TransactionEvent) -> list[str]:

@@ -245,7 +245,20 @@ async def test_the_largest_id_we_give_is_no_nameless_one(charging):
 
     [transaction] = charging.store.all(Transaction)
     assert transaction.open
-    assert len(charging.store.all(Orphan)) == 1
+    [orphan] = charging.store.all(Orphan)
+    assert f"it may be the end of {transaction.key} at EVSE 1" in orphan.reason
+
+
+async def test_a_stop_of_nobody_names_no_charge_that_it_cannot_be_of(charging):
+    """TX16-08: before its start, below its register, or of one of two that both fit."""
+    await charging.told(start())
+    await charging.told(stop(str(2**31 - 1), wh=500))
+    await charging.told(stop(str(2**31 - 2), minutes=-5))
+    await charging.told(start(evse_id=2))
+    await charging.told(stop(str(2**31 - 3)))
+
+    assert [o for o in charging.store.all(Orphan) if "may be the end" in o.reason] == []
+    assert all(t.open for t in charging.store.all(Transaction))
 
 
 async def test_a_stop_cannot_end_another_stations_transaction(charging):
@@ -651,6 +664,20 @@ async def test_whether_waiting_for_the_site_is_parking_is_a_partners_contract(
 
     [cdr] = charging.store.all(Cdr)
     assert (cdr.time_s, cdr.parking_s) == (3600, parking_s)
+
+
+@pytest.mark.parametrize(("shown", "told"), [(None, 55), (True, 55), (False, None)])
+async def test_whether_the_battery_is_shown_is_a_partners_contract(charging, shown, told):
+    """MV-23: how full a car is may be nobody else's business."""
+    charging.partners.by_id["P1"].policy["state_of_charge"] = shown
+    answer = await charging.told(start())
+    reading = Sample(at(10), Decimal(3000), soc_percent=Decimal(55))
+    charging.pass_time(minutes=10)
+    await charging.metered(replace(meter(10, 3000, answer.transaction), samples=(reading,)))
+    await charging.told(stop(answer.transaction))
+
+    [session] = charging.store.all(Session)
+    assert session.soc_percent == told
 
 
 async def test_a_charge_without_energy_is_billed_at_nothing_and_sent(charging):
