@@ -45,7 +45,13 @@ class Relay:
                 if trusted or self._guard is None
                 else aiohttp.TCPConnector(socket_factory=self._guard.socket)
             )
-            session = aiohttp.ClientSession(connector=connector, trust_env=False)
+            # As it comes: a small answer may be a large one in disguise.
+            session = aiohttp.ClientSession(
+                connector=connector,
+                trust_env=False,
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
+            )
             self._sessions[trusted] = session
         return session
 

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import itertools
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from cpo.domain.tokens import Verdict
 from cpo.errors import Invalid
@@ -137,14 +139,19 @@ class Contracts:
         if not self._anchors:
             raise ChainFault(CertificateStatus.NONE_AVAILABLE, "no roots are configured")
         leaf, *more = read_chain(text)
-        path = self._anchors.path(leaf, more, self._now())
-        if not names_contract(leaf, emaid):
-            raise ChainFault(CertificateStatus.CHAIN_ERROR, "the certificate is another contract's")
-        questions = [
-            (HashData.of(one, issuer), responder_url(one))
-            for one, issuer in itertools.pairwise(path)
-            if one not in self._anchors.certificates
-        ]
+        try:
+            path = self._anchors.path(leaf, more, self._now())
+            if not names_contract(leaf, emaid):
+                problem = "the certificate is another contract's"
+                raise ChainFault(CertificateStatus.CHAIN_ERROR, problem)
+            questions = [
+                (HashData.of(one, issuer), responder_url(one))
+                for one, issuer in itertools.pairwise(path)
+                if one not in self._anchors.certificates
+            ]
+        except (ValueError, UnsupportedAlgorithm):
+            # What is inside of a certificate is read only when it is looked at.
+            raise ChainFault(CertificateStatus.CHAIN_ERROR, "a certificate is broken") from None
         await self._check_all(questions)
 
     async def _check_hashes(self, given: Sequence[Mapping[str, Any]]) -> None:
@@ -277,13 +284,30 @@ class Contracts:
         except (ValueError, RecursionError):
             answer = {}
         answer = answer if isinstance(answer, dict) else {}
-        response = answer.get("exiResponse")
-        if not isinstance(response, str) or not 0 < len(response) <= longest:
+        response = _exi(answer.get("exiResponse"))
+        if response is None or not 0 < len(response) <= longest:
             log.warning("contract.provider_failed", answered=found is not None)
             return None
         remaining = answer.get("remainingContracts")
-        return EvCertificate(response, remaining if isinstance(remaining, int) else None)
+        countable = type(remaining) is int and 0 <= remaining <= _MOST_CONTRACTS
+        return EvCertificate(response, remaining if countable else None)
 
+
+_MOST_CONTRACTS: Final = 2**31 - 1
+
+
+def _exi(given: Any) -> str | None:
+    """Return base64 in one line, as OCPP has it; None for what is none."""
+    text = "".join(given.split()) if isinstance(given, str) else "-"
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return text
+
+
+_STEPS: Final = re.compile(r"(?:^|/|\\|%2f|%5c)(?:\.|%2e){1,2}(?:$|/|\\|%2f|%5c)", re.IGNORECASE)
+"""Steps of a path that lead to where they are or above."""
 
 _RELAYED: Final = (
     "iso15118SchemaVersion",
@@ -301,6 +325,8 @@ def _within(url: str, allowed: str) -> bool:
         same = (one.scheme, one.hostname, one.port) == (other.scheme, other.hostname, other.port)
     except ValueError:
         return False
+    if _STEPS.search(one.path):
+        return False  # Who asks would walk them, out of what is allowed.
     below = other.path.rstrip("/")
     return (
         same

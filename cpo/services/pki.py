@@ -26,6 +26,8 @@ _ALGORITHMS: Final[dict[str, type[hashes.HashAlgorithm]]] = {
 }
 _LONGEST_CHAIN: Final = 6
 _CLOCK_SKEW: Final = timedelta(minutes=5)
+_WITHOUT_END: Final = timedelta(days=1)
+"""How long a statement holds that does not say so itself."""
 
 
 class CertificateStatus(StrEnum):
@@ -202,10 +204,20 @@ def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 def _may_issue(certificate: x509.Certificate, *, below: int) -> bool:
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        if not _signs_certificates(certificate):
+            return False
     except (x509.ExtensionNotFound, ValueError):
         return False
     room = constraints.path_length
     return constraints.ca and (room is None or below <= room)
+
+
+def _signs_certificates(certificate: x509.Certificate) -> bool:
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return usage.key_cert_sign
 
 
 def read_chain(text: str) -> list[x509.Certificate]:
@@ -279,8 +291,9 @@ def read_ocsp(der: bytes, named: HashData, anchors: Anchors, now: datetime) -> S
         if single is None:
             raise _no_answer("the answer is about another certificate")
         _check_signer(answer, named, anchors, now)
-        stale = single.next_update_utc is not None and single.next_update_utc + _CLOCK_SKEW < now
-        if stale or single.this_update_utc > now + _CLOCK_SKEW:
+        # One that names no end may be an old one, played again by whoever has recorded it.
+        until = single.next_update_utc or single.this_update_utc + _WITHOUT_END
+        if until + _CLOCK_SKEW < now or single.this_update_utc > now + _CLOCK_SKEW:
             raise _no_answer("the answer is out of its time")
         word = {
             ocsp.OCSPCertStatus.GOOD: Revocation.GOOD,
@@ -299,7 +312,8 @@ def _about(single: ocsp.OCSPSingleResponse, named: HashData) -> bool:
     if single.serial_number != named.serial:
         return False
     same = single.hash_algorithm.name == named.algorithm.lower()
-    # A responder may name the issuer by another hash; then the number has to do.
+    # A responder may name the issuer by another hash; then the number has to do, and whoever
+    # signs is the issuer's own.
     return not same or single.issuer_key_hash == named.issuer_key_hash
 
 
@@ -313,12 +327,16 @@ def _check_signer(
     )
     if signer is None:
         raise ChainFault(CertificateStatus.SIGNATURE_ERROR, "the answer's signature is wrong")
-    if key_hash(signer, named.algorithm) != named.issuer_key_hash and not _delegated(signer):
-        raise ChainFault(CertificateStatus.SIGNATURE_ERROR, "the answer is signed by a stranger")
     try:
-        anchors.path(signer, embedded, now)
+        path = anchors.path(signer, embedded, now)
     except ChainFault as fault:
         raise ChainFault(CertificateStatus.SIGNATURE_ERROR, str(fault)) from None
+    # Of the issuer, or by its own delegate: another authority's responder knows nothing of it
+    # (RFC 6960, 4.2.2.2). A responder that the operator believes by name may speak for any.
+    of_issuer = [key_hash(c, named.algorithm) == named.issuer_key_hash for c in path[:2]]
+    by_delegate = _delegated(signer) and (signer in anchors.certificates or any(of_issuer[1:]))
+    if not (of_issuer[0] or by_delegate):
+        raise ChainFault(CertificateStatus.SIGNATURE_ERROR, "the answer is signed by a stranger")
 
 
 def _delegated(certificate: x509.Certificate) -> bool:
@@ -346,10 +364,14 @@ def _signed(answer: ocsp.OCSPResponse, signer: x509.Certificate) -> bool:
 def read_crl(data: bytes, named: HashData, anchors: Anchors, now: datetime) -> Statement:
     """Read what a revocation list says of a certificate; raises ChainFault as `read_ocsp` does."""
     try:
-        pem = data.lstrip().startswith(b"-----BEGIN")
-        crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
+        return _read_crl(data, named, anchors, now)
     except (ValueError, UnsupportedAlgorithm):
         raise _no_answer("not a revocation list") from None
+
+
+def _read_crl(data: bytes, named: HashData, anchors: Anchors, now: datetime) -> Statement:
+    pem = data.lstrip().startswith(b"-----BEGIN")
+    crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
     issuer = anchors.issuer_of(named)
     if issuer is None or crl.issuer != issuer.subject:
         raise _no_answer("the list is by another issuer")
@@ -358,7 +380,8 @@ def read_crl(data: bytes, named: HashData, anchors: Anchors, now: datetime) -> S
         raise _no_answer("the issuer's key is of no known kind")
     if not crl.is_signature_valid(key):
         raise ChainFault(CertificateStatus.SIGNATURE_ERROR, "the list's signature is wrong")
-    if crl.next_update_utc is not None and crl.next_update_utc + _CLOCK_SKEW < now:
+    until = crl.next_update_utc or crl.last_update_utc + _WITHOUT_END
+    if until + _CLOCK_SKEW < now or crl.last_update_utc > now + _CLOCK_SKEW:
         raise _no_answer("the list is out of its time")
     revoked = crl.get_revoked_certificate_by_serial_number(named.serial) is not None
     word = Revocation.REVOKED if revoked else Revocation.GOOD

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from charging import NOON
-from contract_pki import EMAID, Mobility, Party, pem
+from contract_pki import BROKEN, EMAID, Mobility, Party, broken_answer, pem
 from cryptography.x509 import ocsp
 
 from cpo.ocpp.relay import Relay
@@ -21,6 +21,7 @@ class World:
     def __init__(self, backend, mobility, url):
         self.backend, self.mobility, self.url = backend, mobility, url
         self.wanted = []
+        self.elsewhere = []
         self.provider = {"exiResponse": "ZXhp", "remainingContracts": 2}
 
     async def authorize(self, charger, **more):
@@ -41,14 +42,21 @@ async def worlds(open_backend):
             world.wanted.append((await request.json(), request.headers.get("Authorization")))
             if isinstance(world.provider, dict):
                 return web.json_response(world.provider)
+            if world.provider in BROKEN:
+                return await broken_answer(world.provider, "/elsewhere")
             return web.Response(status=200, text=world.provider)
 
         async def crl(_):
             return web.Response(body=mobility.revocation_list(mobility.sub))
 
+        async def somewhere(request):
+            world.elsewhere.append(request.path)
+            return web.Response(status=404)
+
         app.router.add_post("/ocsp", mobility.respond)
         app.router.add_post("/provider", provide)
         app.router.add_get("/crl", crl)
+        app.router.add_route("*", "/{any:.*}", somewhere)
         await server.start_server()
         servers.append(server)
         world.url = url = str(server.make_url("/"))
@@ -127,9 +135,18 @@ async def test_c07_what_the_responder_does_not_know_is_no_chain(worlds):
 
 
 @pytest.mark.parametrize(
-    ("signer", "status"), [("delegate", "Accepted"), ("stranger", "SignatureError")]
+    ("signer", "status"),
+    [
+        ("delegate", "Accepted"),
+        ("stranger", "SignatureError"),
+        ("neighbour", "SignatureError"),
+        ("neighbours_delegate", "SignatureError"),
+        ("without_right", "SignatureError"),
+        ("ended_delegate", "SignatureError"),
+    ],
 )
 async def test_c07_only_the_issuer_or_its_delegate_may_say_it(worlds, signer, status):
+    """Another authority below the same root, and who may sign for that one, know nothing of it."""
     world = await worlds()
     charger = await world.backend.charger("2.0.1")
     world.mobility.signer = getattr(world.mobility, signer)
@@ -158,6 +175,49 @@ async def test_s36_c07_a_status_nobody_can_tell_is_judged_by_the_setting(
 
     assert answer["certificateStatus"] == status
     assert answer["idTokenInfo"]["status"] == ("Accepted" if accept else "Invalid")
+
+
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("told_at", "told_until", "status"),
+    [
+        (NOON - HOUR, None, "Accepted"),
+        (NOON - 48 * HOUR, None, "NoCertificateAvailable"),
+        (NOON - 48 * HOUR, NOON - HOUR, "NoCertificateAvailable"),
+        (NOON + HOUR, NOON + 2 * HOUR, "NoCertificateAvailable"),
+    ],
+)
+async def test_c07_an_old_answer_that_is_played_again_says_nothing(
+    worlds, told_at, told_until, status
+):
+    world = await worlds()
+    charger = await world.backend.charger("2.0.1")
+    world.mobility.told_at, world.mobility.told_until = told_at, told_until
+
+    answer = await world.authorize(
+        charger, iso15118CertificateHashData=[world.mobility.contract.hash_data()]
+    )
+
+    assert answer["certificateStatus"] == status
+
+
+@pytest.mark.parametrize("broken", ["hangs", "huge", "disguised", "404", "moved"])
+async def test_c07_a_responder_that_is_no_good_is_one_that_does_not_answer(worlds, broken):
+    """Whatever it does, the station has its answer in the time that is set."""
+    patience = 0.2 if broken == "hangs" else 30.0
+    world = await worlds(ocsp_timeout=patience)
+    charger = await world.backend.charger("2.0.1")
+    world.mobility.broken = broken
+
+    answer = await world.authorize(
+        charger, iso15118CertificateHashData=[world.mobility.contract.hash_data()]
+    )
+
+    assert answer["certificateStatus"] == "NoCertificateAvailable"
+    assert answer["idTokenInfo"]["status"] == "Invalid"
+    assert world.elsewhere == []
 
 
 async def test_c07_the_answer_is_used_again_while_it_holds(worlds):
@@ -245,6 +305,27 @@ def _by_a_leaf(m):
     return pem(Party(EMAID, m.contract, ca=False, now=NOON).certificate, m.contract.certificate)
 
 
+def _by_no_signer(m):
+    issuer = Party("MO Sub-CA 3", m.root, now=NOON, may=["digital_signature"])
+    return pem(Party(EMAID, issuer, ca=False, now=NOON).certificate, issuer.certificate)
+
+
+def _of_ended_issuer(m):
+    issuer = Party("MO Sub-CA 4", m.root, now=NOON, days=(-30, -1))
+    return pem(Party(EMAID, issuer, ca=False, now=NOON).certificate, issuer.certificate)
+
+
+def _wrong_order(m):
+    return pem(m.sub.certificate, m.contract.certificate)
+
+
+def _revoked_issuer(m):
+    issuer = Party("MO Sub-CA 5", m.root, now=NOON)
+    m.new_issuer = issuer
+    m.revoked.add(issuer.certificate.serial_number)
+    return pem(Party(EMAID, issuer, ca=False, now=NOON).certificate, issuer.certificate)
+
+
 def _revoked(m):
     m.revoked.add(m.contract.certificate.serial_number)
     return m.chain()
@@ -259,7 +340,11 @@ def _revoked(m):
         pytest.param(_forged, "SignatureError", id="forged"),
         pytest.param(_another, "CertChainError", id="another contract's"),
         pytest.param(_by_a_leaf, "CertChainError", id="issued by a leaf"),
+        pytest.param(_by_no_signer, "CertChainError", id="issuer may not sign"),
+        pytest.param(_of_ended_issuer, "CertificateExpired", id="issuer expired"),
+        pytest.param(_wrong_order, "CertChainError", id="wrong order"),
         pytest.param(_revoked, "CertificateRevoked", id="revoked"),
+        pytest.param(_revoked_issuer, "CertificateRevoked", id="issuer revoked"),
         pytest.param(lambda _: "garbage", "CertChainError", id="garbage"),
     ],
 )
@@ -302,13 +387,19 @@ async def test_sec19_an_address_of_a_charger_is_asked_only_where_the_operator_li
     listed, other = f"{world.url}ocsp", f"{world.url}provider"
     sneaky = world.url.replace("127.0.0.1", "127.0.0.1.evil.example") + "ocsp"
 
-    for url, status in ((other, "NoCertificateAvailable"), (sneaky, "NoCertificateAvailable"),
+    strangers = [
+        other, sneaky, f"{listed}x", f"{listed}/../inside", f"{listed}/%2e%2E/inside",
+        f"{listed}/./../inside", listed.replace("http:", "file:"),
+        listed.replace("//", "//somebody@"),
+    ]  # fmt: skip
+    for url, status in (*((url, "NoCertificateAvailable") for url in strangers),
                         (listed, "Accepted")):  # fmt: skip
         data = [world.mobility.contract.hash_data(url)]
         answer = await world.authorize(charger, iso15118CertificateHashData=data)
         assert answer["certificateStatus"] == status
 
     assert world.wanted == []
+    assert world.elsewhere == []
 
 
 async def test_sec19_a_listed_name_that_leads_inside_is_not_asked(worlds):
@@ -393,7 +484,36 @@ async def test_m26_m28_a_cars_request_goes_to_the_provider_and_back(worlds, vers
     assert world.wanted == [({**request, **more}, "Bearer provider-key")]
 
 
-@pytest.mark.parametrize("provider", ["no json", "[]", '{"exiResponse": 5}', '{"exiResponse": ""}',
+@pytest.mark.parametrize("remaining", [-1, True, 1.5, "2", 2**70, None])
+async def test_m26_a_number_of_contracts_that_is_none_is_left_out(worlds, remaining):
+    world = await worlds()
+    world.provider = {"exiResponse": "ZXhp", "remainingContracts": remaining}
+    charger = await world.backend.charger("2.1")
+
+    answer = await charger.call(
+        "Get15118EVCertificate", iso15118SchemaVersion="x", action="Install", exiRequest="e",
+        maximumContractCertificateChains=2,
+    )  # fmt: skip
+
+    assert answer == {"status": "Accepted", "exiResponse": "ZXhp"}
+
+
+@pytest.mark.parametrize("broken", ["hangs", "huge", "disguised", "500", "moved"])
+async def test_m26_a_provider_that_is_no_good_has_failed(worlds, broken):
+    world = await worlds(provider_timeout=0.2 if broken == "hangs" else 30.0)
+    world.provider = broken
+    charger = await world.backend.charger("2.0.1")
+
+    answer = await charger.call(
+        "Get15118EVCertificate", iso15118SchemaVersion="x", action="Update", exiRequest="e"
+    )
+
+    assert answer == {"status": "Failed", "exiResponse": ""}
+    assert len(world.wanted) == 1
+    assert world.elsewhere == []
+
+
+@pytest.mark.parametrize("provider", ["no json", "[]", '{"exiResponse": "<html>"}', '{"exiResponse": "\\ud800"}', '{"exiResponse": 5}', '{"exiResponse": ""}',
                                       '{"exiResponse": "' + "A" * 7_501 + '"}'])  # fmt: skip
 async def test_m26_what_the_provider_cannot_give_has_failed(worlds, provider):
     world = await worlds()

@@ -1,6 +1,8 @@
 """A small PKI of ISO 15118: an MO root, a sub-CA, contracts, and an OCSP responder that answers."""
 
+import asyncio
 import datetime as dt
+import gzip
 
 from aiohttp import web
 from cryptography import x509
@@ -15,17 +17,47 @@ from cryptography.x509.oid import (
 
 EMAID = "DE-8AA-CA2B3C4D5-N"
 _DAY = dt.timedelta(days=1)
+USAGES = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+    "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+)  # fmt: skip
 
 
 def pem(*certificates):
     return "".join(c.public_bytes(serialization.Encoding.PEM).decode() for c in certificates)
 
 
+BROKEN = frozenset({"hangs", "huge", "disguised", "404", "500", "moved"})
+
+
+async def broken_answer(how, elsewhere):
+    """What a server says that is no good, or never."""
+    if how == "hangs":
+        await asyncio.Event().wait()
+    if how == "huge":
+        return web.Response(body=b" " * (1 << 22))
+    if how == "disguised":
+        body = gzip.compress(b" " * (1 << 26))
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+    if how == "moved":
+        raise web.HTTPTemporaryRedirect(elsewhere)
+    return web.Response(status=int(how)) if how in BROKEN else web.Response(body=b"junk")
+
+
 class Party:
     """A certificate with its key."""
 
     def __init__(
-        self, name, issuer=None, *, ca=True, now, days=(-1, 365), ocsp_url=None, signs_ocsp=False
+        self,
+        name,
+        issuer=None,
+        *,
+        ca=True,
+        now,
+        days=(-1, 365),
+        ocsp_url=None,
+        signs_ocsp=False,
+        may=None,
     ):
         self.key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -43,6 +75,9 @@ class Party:
         if signs_ocsp:
             usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING])
             builder = builder.add_extension(usage, critical=False)
+        if may:
+            of = dict.fromkeys(USAGES, False) | dict.fromkeys(may, True)
+            builder = builder.add_extension(x509.KeyUsage(**of), critical=True)
         if ocsp_url:
             where = x509.UniformResourceIdentifier(ocsp_url)
             access = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, where)
@@ -76,6 +111,15 @@ class Mobility:
         self.contract = Party(EMAID, self.sub, ca=False, now=now)
         self.delegate = Party("OCSP", self.sub, ca=False, now=now, signs_ocsp=True)
         self.stranger = Party("Stranger", now=now)
+        self.neighbour = Party("MO Sub-CA 2", self.root, now=now)
+        self.neighbours_delegate = Party(
+            "OCSP 2", self.neighbour, ca=False, now=now, signs_ocsp=True
+        )
+        self.without_right = Party("No responder", self.sub, ca=False, now=now)
+        self.ended_delegate = Party(
+            "OCSP of old", self.sub, ca=False, now=now, signs_ocsp=True, days=(-30, -1)
+        )
+        self.told_at, self.told_until = now - dt.timedelta(hours=1), now + dt.timedelta(hours=6)
         self.revoked = set()
         self.unknown = set()
         self.asked = []
@@ -93,7 +137,7 @@ class Mobility:
         asked = ocsp.load_der_ocsp_request(await request.read())
         self.asked.append(asked.serial_number)
         if self.broken is not None:
-            return web.Response(status=500) if self.broken == "500" else web.Response(body=b"junk")
+            return await broken_answer(self.broken, "/elsewhere")
         subject = self.parties().get(asked.serial_number)
         issuer = subject.issuer if subject else self.sub
         signer = self.signer or issuer
@@ -111,15 +155,15 @@ class Mobility:
                 serial_number=asked.serial_number,
                 algorithm=hashes.SHA256(),
                 cert_status=status,
-                this_update=self.now - dt.timedelta(hours=1),
-                next_update=self.now + dt.timedelta(hours=6),
+                this_update=self.told_at,
+                next_update=self.told_until,
                 revocation_time=self.now - _DAY if revoked else None,
                 revocation_reason=x509.ReasonFlags.key_compromise if revoked else None,
             )
             .responder_id(ocsp.OCSPResponderEncoding.NAME, signer.certificate)
         )
         if self.signer is not None:
-            builder = builder.certificates([signer.certificate])
+            builder = builder.certificates([signer.certificate, signer.issuer.certificate])
         answer = builder.sign(signer.key, hashes.SHA256())
         return web.Response(body=answer.public_bytes(serialization.Encoding.DER))
 
