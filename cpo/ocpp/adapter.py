@@ -580,6 +580,8 @@ class StationConnection:
         What the answer tells of the station is kept before it is returned.
         """
         validation.check_call(self.version, action, payload)
+        if action in outcomes.REPORTS:
+            await self._expect_report(outcomes.REPORTS[action], payload["requestId"])
         if action == "DeleteCertificate":
             await self._spare_the_last_root(payload, timeout)
         record = self._services.intake.find(self.identity)
@@ -607,6 +609,15 @@ class StationConnection:
                     self._services.intake.fence(work, self.identity)
                 await self._services.equipment.commit(work)
         return answer
+
+    async def _expect_report(self, kind: str, request_id: int) -> None:
+        """Let go of a report that came under the same number, before the first part is here."""
+        equipment, work = self._services.equipment, Work()
+        async with self._lock:
+            await equipment.asked_again(work, self.identity, kind, request_id)
+            if self._shared and work.ops:
+                self._services.intake.fence(work, self.identity)
+            await equipment.commit(work)
 
     async def _spare_the_last_root(self, payload: dict[str, Any], timeout: float | None) -> None:
         """Refuse what would cut the station off (FW-08); it says itself which roots it has now."""

@@ -43,6 +43,17 @@ KEPT: Final = frozenset(_JOBS) | {
 }
 """The calls of ours whose answers change what is known of the station."""
 
+REPORTS: Final = {
+    "GetBaseReport": "report",
+    "GetReport": "report",
+    "GetMonitoringReport": "monitoring-report",
+    "CustomerInformation": "customer-information",
+    "GetDisplayMessages": "display-messages",
+    "GetChargingProfiles": "charging-profiles",
+    "GetDERControl": "der-report",
+}
+"""The calls of ours that are followed by a report in parts, and as what it is gathered."""
+
 INVENTORY_16: Final = ("report", "GetConfiguration")
 """Kind and key of the document that says that a station told all its configuration keys."""
 

@@ -303,15 +303,20 @@ class Equipment:
         more: bool,
         at: datetime,
     ) -> None:
-        """Join the parts of a report; it is complete when the last and all before it are there."""
+        """Join the parts of a report; it is complete when the last and all before it are there.
+
+        A part that came already changes nothing, also when the report was complete. After
+        `asked_again`, or with another beginning, it is a new report.
+        """
         key = str(request_id)
         known = await self._store.document(station, kind, key)
-        document: dict[str, Any] = (
-            dict(known.document)
-            if known is not None and not (known.document.get("complete") and seq in (0, None))
-            else {"items": [], "parts": [], "sizes": [], "last": None}
-        )
-        part = seq if seq is not None else len(document["parts"])
+        document = dict(known.document) if known is not None else _empty_report()
+        part = _place(document, seq, items)
+        if document.get("asked_again") or (
+            document.get("complete") and _begins(document, seq, part, items)
+        ):
+            document = _empty_report()
+            part = seq or 0
         if part not in document["parts"] and len(document["parts"]) < _MAX_PARTS:
             _insert(document, part, items)
         if not more:
@@ -327,6 +332,13 @@ class Equipment:
             await listener(
                 work, station, kind, request_id, len(document["parts"]), document["complete"], at
             )
+
+    async def asked_again(self, work: Work, station: str, kind: str, request_id: int) -> None:
+        """Note that a report is asked for under a number that another had: that one gives way."""
+        known = await self._store.document(station, kind, str(request_id))
+        if known is not None:
+            document = {**known.document, "asked_again": True}
+            self.keep(work, station, kind, known.key, document, self._now())
 
     def variables(
         self, work: Work, station: str, reported: Iterable[Mapping[str, Any]], *, at: datetime
@@ -412,6 +424,35 @@ class Equipment:
     def now(self) -> datetime:
         """Return the present time."""
         return self._now()
+
+
+def _empty_report() -> dict[str, Any]:
+    return {"items": [], "parts": [], "sizes": [], "last": None}
+
+
+def _place(document: Mapping[str, Any], seq: int | None, items: Sequence[Any]) -> int:
+    """Return the number of a part: its own, else that of its twin, else the next."""
+    parts: list[int] = document["parts"]
+    if seq is not None:
+        return seq
+    return next((n for n in parts if _items_of(document, n) == list(items)), len(parts))
+
+
+def _begins(document: Mapping[str, Any], seq: int | None, part: int, items: Sequence[Any]) -> bool:
+    """Tell whether a part begins another report than the complete one that is known."""
+    if seq is None:
+        return part not in document["parts"]
+    return seq == 0 and _items_of(document, 0) not in (None, list(items))
+
+
+def _items_of(document: Mapping[str, Any], part: int) -> list[Any] | None:
+    """Return what a part brought; None where it did not come, or nobody knows any more."""
+    parts, sizes = document["parts"], document.get("sizes", ())
+    if part not in parts or len(sizes) != len(parts):
+        return None
+    place = parts.index(part)
+    start = sum(sizes[:place])
+    return list(document["items"][start : start + sizes[place]])
 
 
 def _insert(document: dict[str, Any], part: int, items: Sequence[Any]) -> None:

@@ -233,6 +233,179 @@ async def test_bo16_a_part_that_is_missing_is_noticed_and_may_come_late(backend)
     assert kept(backend, "report")["7"]["complete"]
 
 
+MONITOR = {
+    "component": {"name": "C"}, "variable": {"name": "V"},
+}  # fmt: skip
+LIMIT = {"limit": 16.5, "startPeriod": 0}
+
+
+def profiles(*numbers):
+    schedule = {"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [LIMIT]}
+    return [
+        {"id": number, "stackLevel": number, "chargingProfileKind": "Absolute",
+         "chargingProfilePurpose": "TxDefaultProfile", "chargingSchedule": [schedule]}
+        for number in numbers
+    ]  # fmt: skip
+
+
+def shown(number):
+    message = {"format": "UTF8", "content": f"text {number}"}
+    return {"id": number, "priority": "NormalCycle", "message": message}
+
+
+def monitors(number):
+    told = {"id": number, "transaction": False, "value": 1.5, "type": "Delta", "severity": 5}
+    told["eventNotificationType"] = "CustomMonitor"  # 2.1 wants it, 2.0.1 puts up with it
+    return [{**MONITOR, "variableMonitoring": [told]}]
+
+
+# Action of ours, what it needs, action of theirs, the kind it is kept as, whether its parts have
+# numbers, and its parts by their place.
+TRAINS = {
+    "GetReport": ({}, "NotifyReport", "report", True, lambda n: {
+        "generatedAt": AT, "reportData": report(0, n, tbc=False)["reportData"]}),
+    "GetMonitoringReport": ({}, "NotifyMonitoringReport", "monitoring-report", True, lambda n: {
+        "generatedAt": AT, "monitor": monitors(n)}),
+    "CustomerInformation": (
+        {"report": True, "clear": False, "customerIdentifier": "Jane"},
+        "NotifyCustomerInformation", "customer-information", True,
+        lambda n: {"generatedAt": AT, "data": f"Jane {n}"}),
+    "GetDisplayMessages": ({}, "NotifyDisplayMessages", "display-messages", False, lambda n: {
+        "messageInfo": [shown(n)]}),
+    "GetChargingProfiles": (
+        {"chargingProfile": {}}, "ReportChargingProfiles", "charging-profiles", False,
+        lambda n: {"evseId": 1, "chargingLimitSource": "EMS", "chargingProfile": profiles(n)}),
+    "GetDERControl": ({}, "ReportDERControl", "der-report", False, lambda n: {
+        "gradient": [{"id": f"g{n}", "gradient": {"priority": n, "gradient": 1.5,
+                                                  "softGradient": 1}}]}),
+}  # fmt: skip
+EVERY_TRAIN = pytest.mark.parametrize(
+    ("version", "asked"),
+    [(v, a) for v in ("2.0.1", "2.1") for a in TRAINS if (v, a) != ("2.0.1", "GetDERControl")],
+)
+
+
+class Train:
+    """Reports of one kind, as a station tells them part by part."""
+
+    def __init__(self, backend, charger, asked):
+        self.backend, self.charger, self.asked = backend, charger, asked
+        self.more, self.told, self.kind, self.numbered, self.part = TRAINS[asked]
+
+    async def ask(self, request):
+        self.charger.answers[self.asked] = {"status": "Accepted"}
+        link = self.backend.stations.link("CP1")
+        await link.call(self.asked, {"requestId": request, **self.more})
+
+    async def tell(self, request, n, *, last, place=None):
+        part = {"requestId": request, "tbc": not last, **self.part(n)}
+        if self.numbered:
+            part["seqNo"] = n if place is None else place
+        await self.charger.call(self.told, **part)
+
+    def kept(self, request):
+        return kept(self.backend, self.kind)[str(request)]
+
+    async def whole(self, *parts):
+        """What a report of these parts is kept as when nothing goes wrong."""
+        await self.ask(99)
+        for place, n in enumerate(parts):
+            await self.tell(99, n, last=n == parts[-1], place=place)
+        found = self.kept(99)
+        assert found["complete"]
+        return found["items"]
+
+
+@pytest.fixture
+async def trains(backend):
+    async def make(version, asked):
+        return Train(backend, await backend.charger(version), asked)
+
+    return make
+
+
+@EVERY_TRAIN
+async def test_bo16_parts_that_come_twice_are_in_the_report_once(trains, version, asked):
+    """Also the first or the last one of it, when all had come; nothing of it is lost."""
+    train = await trains(version, asked)
+    wanted = await train.whole(0, 1, 2)
+    await train.ask(7)
+    for n in (0, 0, 1, 2, 2, 0):
+        await train.tell(7, n, last=n == 2)
+
+    found = train.kept(7)
+    assert len(found["items"]) == 3
+    assert (found["items"], found["complete"], found["missing"]) == (wanted, True, [])
+
+
+@EVERY_TRAIN
+async def test_bo16_two_reports_at_once_are_two_results(trains, version, asked):
+    """Those of a number that nobody asked for are another one still."""
+    train = await trains(version, asked)
+    one, other = await train.whole(0, 1), await train.whole(2, 3)
+    await train.ask(7)
+    await train.ask(8)
+    await train.tell(7, 0, last=False)
+    await train.tell(8, 2, last=False, place=0)
+    await train.tell(1234, 4, last=True, place=0)
+    assert not train.kept(7)["complete"]
+    await train.tell(8, 3, last=True, place=1)
+    await train.tell(7, 1, last=True)
+
+    assert train.kept(7)["items"] == one
+    assert train.kept(8)["items"] == other
+    assert train.kept(7)["complete"]
+
+
+@EVERY_TRAIN
+async def test_bo16_a_report_goes_on_after_a_reconnect(trains, version, asked):
+    """A part whose answer was lost with the connection comes again after it."""
+    train = await trains(version, asked)
+    wanted = await train.whole(0, 1)
+    await train.ask(7)
+    await train.tell(7, 0, last=False)
+    train.charger = await train.backend.charger(version)
+    await train.tell(7, 0, last=False)
+    await train.tell(7, 1, last=True)
+
+    assert train.kept(7)["items"] == wanted
+    assert train.kept(7)["complete"]
+
+
+@EVERY_TRAIN
+@pytest.mark.parametrize("finished", [False, True])
+async def test_bo16_a_number_that_is_used_again_is_another_report(trains, version, asked, finished):
+    """Whether the first under the number had all its parts or the rest of them stayed out."""
+    train = await trains(version, asked)
+    wanted = await train.whole(0, 3)
+    await train.ask(7)
+    await train.tell(7, 0, last=False)
+    await train.tell(7, 1, last=finished)
+    assert train.kept(7)["complete"] is finished
+    await train.ask(7)
+    await train.tell(7, 0, last=False)
+    assert not train.kept(7)["complete"]
+    await train.tell(7, 3, last=True, place=1)
+
+    assert train.kept(7)["items"] == wanted
+    assert train.kept(7)["complete"]
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+@pytest.mark.parametrize("asked", [a for a, train in TRAINS.items() if train[3]])
+async def test_bo16_parts_out_of_their_order_are_put_in_order(trains, version, asked):
+    train = await trains(version, asked)
+    wanted = await train.whole(0, 1, 2)
+    await train.ask(7)
+    await train.tell(7, 2, last=True)
+    assert train.kept(7)["missing"] == [0, 1]
+    await train.tell(7, 1, last=False)
+    await train.tell(7, 0, last=False)
+
+    assert train.kept(7)["items"] == wanted
+    assert train.kept(7)["complete"]
+
+
 @pytest.mark.parametrize("seq", [2**31 - 1, 2**53])
 async def test_bo16_s22_a_part_of_an_absurd_number_costs_nothing(backend, seq):
     """No list is made of the parts that such a report would have."""

@@ -6,9 +6,12 @@ from cpo.domain.tokens import Verdict
 from cpo.ocpp import certificates
 from cpo.ocpp.contract import Arrival, Caller, Desk, Followup, InboundHandler
 from cpo.ocpp.v2 import mapping
+from cpo.ocpp.v2.outbound import INVENTORY
 from cpo.ocpp.values import read_instant, write_instant
 from cpo.services.equipment import variable_key
 from cpo.services.intake import TokenAnswer
+
+_INVENTORY: Final = INVENTORY.payload["requestId"]
 
 
 async def boot_notification(desk: Desk, call: Arrival) -> dict[str, Any]:
@@ -106,14 +109,11 @@ async def data_transfer(desk: Desk, call: Arrival) -> dict[str, Any]:
 async def notify_report(desk: Desk, call: Arrival) -> dict[str, Any]:
     """B07: a part of the device model; each variable is kept under its own name (BO-16)."""
     payload = call.payload
-    reported = payload.get("reportData") or ()
-    desk.equipment.variables(
-        call.work,
-        call.identity,
-        [mapping.reported_variable(item) for item in reported],
-        at=call.received_at,
-    )
-    await _gather(desk, call, "report", [])
+    reported = [mapping.reported_variable(item) for item in payload.get("reportData") or ()]
+    desk.equipment.variables(call.work, call.identity, reported, at=call.received_at)
+    # Of the inventory, which is everything, no second list is kept.
+    names = [] if payload["requestId"] == _INVENTORY else [variable_key(item) for item in reported]
+    await _gather(desk, call, "report", names)
     return {}
 
 
