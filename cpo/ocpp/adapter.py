@@ -112,6 +112,12 @@ def _route(version: str, action: str) -> Route | None:
     return route
 
 
+# The web payment of 2.1 is begun by us; stations that tell of it are understood as well.
+_BOTH_WAYS: Final = frozenset({"DataTransfer", "NotifyWebPaymentStarted"})
+_ONLY_THEIRS: Final = {
+    version: (validation.SENDS | dialect.handlers.keys()) - _BOTH_WAYS
+    for version, dialect in DIALECTS.items()
+}
 _NEED_APPROVAL: Final = frozenset({CommandKind.START_SESSION, CommandKind.RESERVE})
 _METERED: Final = frozenset(
     {"StartTransaction", "StopTransaction", "MeterValues", "TransactionEvent"}
@@ -579,6 +585,8 @@ class StationConnection:
 
         What the answer tells of the station is kept before it is returned.
         """
+        if action in _ONLY_THEIRS[self.version]:
+            raise Invalid("action", f"{action} is what stations send")
         validation.check_call(self.version, action, payload)
         if action in outcomes.REPORTS:
             await self._expect_report(outcomes.REPORTS[action], payload["requestId"])

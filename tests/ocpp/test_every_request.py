@@ -8,6 +8,7 @@ from importlib import resources
 
 import pytest
 
+from cpo.errors import Invalid
 from cpo.ocpp import validation
 from cpo.ocpp.adapter import DIALECTS
 
@@ -65,3 +66,27 @@ async def test_rp30_every_request_leaves_and_its_answer_comes_back(backend, vers
         payload = least(request, request)
         assert await link.call(action, payload) == answer, action
         assert charger.asked[-1] == (action, payload)
+
+
+@pytest.mark.parametrize("version", list(FOLDERS))
+async def test_rp30_what_is_no_request_of_ours_is_not_sent(backend, version):
+    """What only stations send, what no version knows, and payloads that lack a field."""
+    charger = await backend.charger(version)
+    link = backend.stations.link("CP1")
+    before = len(charger.asked)
+    for action in sorted({*DIALECTS[version].handlers, *validation.SENDS, "Nonsense"} - BOTH_WAYS):
+        with pytest.raises(Invalid, match="action"):
+            await link.call(action, {})
+    for action in outgoing(version):
+        whole = schema(version, action, response=False)
+        payload = least(whole, whole)
+        for field in whole.get("required", ()):
+            lacking = {name: value for name, value in payload.items() if name != field}
+            with pytest.raises(Invalid, match=f"{field}: required"):
+                await link.call(action, lacking)
+            with pytest.raises(Invalid, match=field):
+                await link.call(action, {**payload, field: None})
+        with pytest.raises(Invalid, match="surplus"):
+            await link.call(action, {**payload, "surplus": 1})
+
+    assert charger.asked[before:] == []
