@@ -33,7 +33,8 @@ log = structlog.get_logger()
 SHELF: Final = "\x1fsite limits"
 ACTOR: Final = "site limit"
 _REFUSED_FOR: Final = timedelta(minutes=10)
-_CERTAIN: Final = frozenset({Outcome.REJECTED, Outcome.NOT_SUPPORTED, Outcome.OFFLINE})
+# After any other outcome (a connection that broke, silence) it may have been obeyed all the same.
+_REFUSALS: Final = frozenset({Outcome.REJECTED, Outcome.NOT_SUPPORTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +47,15 @@ class SiteLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What an EVSE was last told, in watts; `default_w` None: nothing yet."""
+    """What an EVSE was last told, in watts; `default_w` None: nothing yet.
+
+    `bound` is whom: what one station was told, another that takes its place has not heard.
+    """
 
     default_w: Decimal | None = None
     tx_w: Decimal | None = None
     transaction: str | None = None
+    bound: str | None = None
 
 
 class SiteLimits:
@@ -72,8 +77,13 @@ class SiteLimits:
         self._caps: dict[str, SiteLimit] = {}
         self._told: dict[tuple[str, str], Told] = {}
         self._refused: dict[tuple[str, str], datetime] = {}
-        # Where somebody else's profile came or went since ours was written.
+        # Where somebody else's profile came or went since ours was written, and where nobody knows
+        # whether a raise was heard.
         self._stale: set[tuple[str, str]] = set()
+        # Whose stations booted: what they were told is struck off on disk as well.
+        self._struck: set[tuple[str, str]] = set()
+        # What their EVSEs had, in case that they kept it.
+        self._kept: dict[tuple[str, str], Decimal] = {}
         # Stations that refused a TxProfile, with the transaction it was for.
         self._without_tx: dict[str, str] = {}
         self._again: set[str] = set()
@@ -93,7 +103,10 @@ class SiteLimits:
                     default_w=_watts(given["default_w"]),
                     tx_w=_watts(given["tx_w"]),
                     transaction=given["transaction"],
+                    bound=given.get("bound"),
                 )
+                # A raise may have been under way when we stopped: it is told once more.
+                self._stale.add((location, uid))
 
     # --- the operator -----------------------------------------------------------------------------
 
@@ -122,8 +135,7 @@ class SiteLimits:
         outlets = self._outlets(location_id)
         work = Work()
         work.delete(StationDocument(SHELF, "cap", location_id, {}, self._now()))
-        for key in [k for k in self._told if k[0] == location_id]:
-            work.delete(StationDocument(SHELF, "told", "|".join(key), {}, self._now()))
+        self._strike(work, [k for k in self._told if k[0] == location_id])
         work.put(Audit(self._now(), actor, "limit.delete", location_id))
         work.then(lambda _: self._forget(location_id))
         await self._store.commit(work)
@@ -148,7 +160,7 @@ class SiteLimits:
         }
 
     def _share(self, location_id: str, outlet: Outlet, held: Decimal) -> dict[str, Any]:
-        told = self._told.get((location_id, outlet.uid), Told())
+        told = self._known(location_id, outlet)
         refused = self._refused.get((location_id, outlet.uid))
         if told.default_w is None:
             state = "refused" if refused is not None else "untold"
@@ -180,6 +192,7 @@ class SiteLimits:
         before = self._booting.pop(identity, None)
         if before is not None:
             before.cancel()
+        self._strike_off(identity)
         self._booting[identity] = asyncio.get_running_loop().call_later(
             self._boot_delay, self._after_boot, identity
         )
@@ -187,13 +200,24 @@ class SiteLimits:
     def _after_boot(self, identity: str) -> None:
         self._booting.pop(identity, None)
         self._without_tx.pop(identity, None)
+        self._strike_off(identity)
         for location, evse in self._memory.sites.evses_of(identity):
             key = (location.id, evse.uid)
             self._refused.pop(key, None)
             if key in self._told:
+                outlet = outlet_of(self._memory, evse, booting=self._booting)
+                if self._known(location.id, outlet).default_w is not None:
+                    self._kept[key] = self._held(location.id, outlet)
                 # Nobody knows what it kept: until it is told again it may draw all it can.
                 self._told[key] = Told()
             self.touch(location.id)
+
+    def _strike_off(self, identity: str) -> None:
+        """Have what a station was told gone from disk: a restart of ours must not believe it."""
+        for location, evse in self._memory.sites.evses_of(identity):
+            if (location.id, evse.uid) in self._told:
+                self._struck.add((location.id, evse.uid))
+                self.touch(location.id)
 
     async def command_finished(self, command: Command) -> None:
         """Somebody else's profile came or went: ours must not hide it."""
@@ -271,6 +295,12 @@ class SiteLimits:
         cap = self._caps.get(location_id)
         if cap is None or location_id not in self._memory.sites.locations:
             return
+        struck = [key for key in self._struck if key[0] == location_id]
+        if struck:
+            work = Work()
+            self._strike(work, struck)
+            await self._store.commit(work)
+            self._struck.difference_update(struck)
         outlets = {o.uid: o for o in self._outlets(location_id)}
         within = [o for o in outlets.values() if o.online and not self._refuses(location_id, o)]
         held = {uid: self._held(location_id, o) for uid, o in outlets.items()}
@@ -278,7 +308,13 @@ class SiteLimits:
         reserved = sum((w for uid, w in held.items() if uid not in reach), Decimal(0))
         targets = allocate(cap.max_power_w, reserved, [_claim(o) for o in within], cap.policy)
         steps = plan(targets, {uid: held[uid] for uid in reach})
-        await self._tell_all(location_id, outlets, steps.lower)
+        # Who booted may have kept what it had: it is told no more than that before others obey.
+        lower = {
+            uid: min(share, self._kept.get((location_id, uid), share))
+            for uid, share in steps.lower.items()
+        }
+        raise_ = {**steps.raise_, **{u: w for u, w in steps.lower.items() if w > lower[u]}}
+        await self._tell_all(location_id, outlets, lower)
         # What was only half told, or hides a partner's limit, is told again at no more power.
         same = {
             uid: share
@@ -287,7 +323,8 @@ class SiteLimits:
         }
         await self._tell_all(location_id, outlets, same)
         held = {uid: self._held(location_id, o) for uid, o in outlets.items()}
-        granted = affordable(cap.max_power_w, held, steps.raise_)
+        wanted = {uid: share for uid, share in raise_.items() if share > held[uid]}
+        granted = affordable(cap.max_power_w, held, wanted)
         await self._tell_all(location_id, outlets, granted)
 
     async def _tell_all(
@@ -299,9 +336,10 @@ class SiteLimits:
 
     async def _tell(self, location_id: str, outlet: Outlet, share: Decimal) -> None:
         """Tell an EVSE its share: as a default, and for its transaction."""
-        default = self._told.get((location_id, outlet.uid), Told()).default_w
+        default = self._known(location_id, outlet).default_w
         by_tx = self._takes_tx(outlet)
-        if default is None or default > share or (not by_tx and default != share):
+        unsure = (location_id, outlet.uid) in self._stale
+        if default is None or default > share or (not by_tx and (unsure or default != share)):
             standby = min(share, outlet.least_w) if by_tx else share
             if not await self._tell_default(location_id, outlet, standby):
                 return
@@ -311,12 +349,13 @@ class SiteLimits:
     async def _tell_tx(self, location_id: str, outlet: Outlet, share: Decimal) -> None:
         assert outlet.running is not None  # noqa: S101 - the caller looked
         key, transaction = (location_id, outlet.uid), outlet.running.transaction
-        before = self._told[key]
+        before = self._known(location_id, outlet)
         after = replace(before, tx_w=share, transaction=transaction)
         old = before.tx_w if before.transaction == transaction else None
         raised = old is None or share > old
         if raised:
             await self._note(location_id, outlet.uid, after)
+        self._stale.discard(key)
         outcome = await self._send(
             outlet,
             number=outlet.number,
@@ -324,16 +363,17 @@ class SiteLimits:
             profile=await self._profiles.for_transaction(location_id, outlet, share),
         )
         if outcome is Outcome.ACCEPTED:
-            self._stale.discard(key)
             if not raised:
                 await self._note(location_id, outlet.uid, after)
-        elif outcome in _CERTAIN:
-            if raised:
-                await self._note(location_id, outlet.uid, before)
-            if outcome is not Outcome.OFFLINE:
-                # Some stations know no TxProfile: the default limits the transaction as well.
-                self._without_tx[outlet.station] = transaction
-                await self._tell_default(location_id, outlet, share)
+            return
+        if raised and (outcome is None or outcome in _REFUSALS):
+            await self._note(location_id, outlet.uid, before)
+        if outcome in _REFUSALS:
+            # Some stations know no TxProfile: the default limits the transaction as well.
+            self._without_tx[outlet.station] = transaction
+            await self._tell_default(location_id, outlet, share)
+        elif outcome is not None:
+            self._stale.add(key)
 
     def _takes_tx(self, outlet: Outlet) -> bool:
         return (
@@ -344,8 +384,8 @@ class SiteLimits:
 
     async def _tell_default(self, location_id: str, outlet: Outlet, share: Decimal) -> bool:
         key = (location_id, outlet.uid)
-        before = self._told.get(key, Told())
-        after = replace(before, default_w=share)
+        before = self._known(location_id, outlet)
+        after = replace(before, default_w=share, bound=_bound(outlet))
         raised = before.default_w is not None and share > before.default_w
         if raised:
             await self._note(location_id, outlet.uid, after)
@@ -359,20 +399,27 @@ class SiteLimits:
             )
             if outcome is Outcome.ACCEPTED:
                 continue
-            if raised and outcome in _CERTAIN:
+            if outcome is not None and outcome not in _REFUSALS:
+                self._stale.add(key)
+            elif raised and number == outlet.numbers[0]:
+                # Where an earlier one took it, the EVSE may draw that already.
                 await self._note(location_id, outlet.uid, before)
-            if outcome in _CERTAIN and outcome is not Outcome.OFFLINE:
+            if outcome in _REFUSALS:
                 self._refused[key] = self._now()
                 log.warning("limit.refused", location=location_id, station=outlet.station)
             return False
+        if not self._takes_tx(outlet):
+            self._stale.discard(key)
         self._refused.pop(key, None)
+        self._kept.pop(key, None)
         if not raised:
             await self._note(location_id, outlet.uid, after)
         return True
 
     async def _send(
         self, outlet: Outlet, *, number: int, profile: dict[str, Any], session: str | None = None
-    ) -> Outcome:
+    ) -> Outcome | None:
+        """Send a profile; returns what became of it, None when it was never sent."""
         parameters: dict[str, Any] = {"profile": profile}
         if session is None:
             parameters["evse_id"] = number
@@ -390,7 +437,7 @@ class SiteLimits:
         except CpoError as error:
             # The transaction ended, or the station was removed, while we got here.
             log.info("limit.not_sent", station=outlet.station, reason=str(error))
-            return Outcome.OFFLINE
+            return None
         return command.outcome or Outcome.TIMEOUT
 
     async def _note(self, location_id: str, uid: str, told: Told) -> None:
@@ -400,7 +447,18 @@ class SiteLimits:
         work.then(lambda _: self._told.__setitem__((location_id, uid), told))
         await self._store.commit(work)
 
+    def _strike(self, work: Work, keys: Iterable[tuple[str, str]]) -> None:
+        for key in keys:
+            work.delete(StationDocument(SHELF, "told", "|".join(key), {}, self._now()))
+
     async def _clear(self, location_id: str, outlets: Iterable[Outlet]) -> None:
+        # What was still under way when the cap went has noted what is cleared here.
+        late = [key for key in self._told if key[0] == location_id]
+        if late:
+            work = Work()
+            self._strike(work, late)
+            work.then(lambda _: [self._told.pop(key, None) for key in late] and None)
+            await self._store.commit(work)
         for outlet in outlets:
             for purpose in (Purpose.TX, Purpose.TX_DEFAULT):
                 for number in outlet.numbers:
@@ -441,27 +499,46 @@ class SiteLimits:
 
     def _held(self, location_id: str, outlet: Outlet) -> Decimal:
         """Return the most that an EVSE may draw by what it was told."""
-        told = self._told.get((location_id, outlet.uid), Told())
+        told = self._known(location_id, outlet)
         if told.default_w is None:
             return outlet.most_w
-        if told.tx_w is None or outlet.running is None:
+        if told.tx_w is None:
+            return told.default_w
+        if outlet.running is None:
+            if self._only_assumed(outlet, told.transaction):
+                return max(told.default_w, told.tx_w)
             return told.default_w
         if told.transaction != outlet.running.transaction:
             return told.default_w
         return max(told.default_w, told.tx_w)
 
+    def _only_assumed(self, outlet: Outlet, transaction: str | None) -> bool:
+        """Tell whether we ended a transaction of whose station nobody has heard since.
+
+        Its car may still charge; a connector that is free again says that it does not.
+        """
+        state = self._memory.stations.get(outlet.station)
+        ended = state.transactions.get(transaction or "") if state is not None else None
+        if state is None or ended is None or not {"estimated_end", "stale"} <= ended.flags:
+            return False
+        here = [c for c in state.connectors.values() if c.evse_id == ended.evse_id]
+        return not here or any(c.availability != "Available" for c in here)
+
+    def _known(self, location_id: str, outlet: Outlet) -> Told:
+        """Return what the station that an EVSE has now was told about it."""
+        told = self._told.get((location_id, outlet.uid), Told())
+        return told if told.bound in (None, _bound(outlet)) else Told()
+
     def _half_told(self, location_id: str, outlet: Outlet) -> bool:
-        key = (location_id, outlet.uid)
-        told = self._told.get(key, Told())
+        told = self._known(location_id, outlet)
+        if told.default_w is None:
+            return (location_id, outlet.uid) in self._kept
+        if not self._takes_tx(outlet) or outlet.running is None:
+            return (location_id, outlet.uid) in self._stale
         return (
-            self._takes_tx(outlet)
-            and outlet.running is not None
-            and told.default_w is not None
-            and (
-                key in self._stale
-                or told.tx_w is None
-                or told.transaction != outlet.running.transaction
-            )
+            (location_id, outlet.uid) in self._stale
+            or told.tx_w is None
+            or told.transaction != outlet.running.transaction
         )
 
     def _refuses(self, location_id: str, outlet: Outlet) -> bool:
@@ -473,6 +550,11 @@ class SiteLimits:
         self._told = {k: v for k, v in self._told.items() if k[0] != location_id}
         self._refused = {k: v for k, v in self._refused.items() if k[0] != location_id}
         self._stale = {k for k in self._stale if k[0] != location_id}
+        self._kept = {k: v for k, v in self._kept.items() if k[0] != location_id}
+
+
+def _bound(outlet: Outlet) -> str:
+    return f"{outlet.station}:{','.join(map(str, outlet.numbers))}"
 
 
 def _claim(outlet: Outlet) -> Claim:

@@ -34,6 +34,7 @@ class Charger:
         self.refuses = set()
         self.silent = False
         self.obeys = lambda: False  # while it is silent
+        self.silence = Outcome.TIMEOUT
         self.profiles = []
         self.sent = []
 
@@ -50,7 +51,7 @@ class Charger:
         profile = read_profile(sent, command.evse_id or 0)
         self.sent.append((profile.purpose, profile.evse_id, profile))
         if self.silent and not self.obeys():
-            return Reply(outcome=Outcome.TIMEOUT)
+            return Reply(outcome=self.silence)
         self.profiles = [p for p in self.profiles if not profile.replaces(p)] + [profile]
         work = Work()
         document = {"evse_id": profile.evse_id, "profile": sent}
@@ -59,7 +60,7 @@ class Charger:
         )
         await self.wall.store.commit(work)
         self.wall.look()
-        return Reply(outcome=Outcome.TIMEOUT if self.silent else Outcome.ACCEPTED)
+        return Reply(outcome=self.silence if self.silent else Outcome.ACCEPTED)
 
     def may_draw(self, evse):
         """What a car at an EVSE may draw by the profiles the charger holds."""
@@ -107,6 +108,25 @@ class Site(Charging):
         self.chargers["CP1"] = Charger(self, "CP1")
         self.memory.stations["CP1"].link = self.chargers["CP1"]
         return self.chargers["CP1"]
+
+    async def restart(self):
+        """Stop the server in the middle and start it again; the stations hear nothing of it."""
+        self.transactions.on_session.remove(self.book.session_changed)
+        self.stations.on_boot.remove(self.book.booted)
+        self.commands.on_finished.remove(self.book.command_finished)
+        await self.book.close()
+        now = lambda: self.clock  # noqa: E731
+        self.book = SiteLimits(
+            self.memory, self.store, self.limits, now=now, call_timeout=30, boot_delay=0.01
+        )
+        await self.book.load()
+        self.transactions.on_session.append(self.book.session_changed)
+        self.stations.on_boot.append(self.book.booted)
+        self.commands.on_finished.append(self.book.command_finished)
+
+    async def swept(self):
+        await self.book.sweep()
+        await self.book.settled()
 
     def look(self):
         """Note what may be drawn in all, once every EVSE was told something."""
@@ -416,3 +436,202 @@ async def test_whatever_happens_no_more_than_the_cap_can_be_drawn(site, seed):
         await site.book.settled()
 
         assert sum(charger.may_draw(n) for n in (1, 2, 3)) <= cap
+
+
+@pytest.mark.parametrize("silence", [Outcome.TIMEOUT, Outcome.OFFLINE])
+async def test_a_raise_that_was_obeyed_without_a_word_is_counted(site, silence):
+    """The line broke after the station had its new share: nobody else gets that power."""
+    charger = await site.build(evses=1)
+    await site.limit(24000)
+    charger.silent, charger.obeys, charger.silence = True, lambda: True, silence
+
+    await site.begins(1, "TAG")
+
+    assert site.shares()[0] >= charger.may_draw(1) > LEAST
+
+
+@pytest.mark.parametrize("silence", [Outcome.TIMEOUT, Outcome.OFFLINE])
+async def test_a_raise_that_was_not_heard_is_told_again(site, silence):
+    """A car does not stay at its least because one answer was lost."""
+    charger = await site.build(evses=1)
+    await site.limit(24000)
+    charger.silent, charger.silence = True, silence
+    await site.begins(1, "TAG")
+    assert charger.may_draw(1) == LEAST
+    charger.silent = False
+
+    await site.swept()
+    sent = len(charger.sent)
+    await site.swept()
+
+    assert charger.may_draw(1) > 15000
+    assert len(charger.sent) == sent
+
+
+async def test_a_raise_under_way_at_a_restart_is_told_again(site):
+    charger = await site.build(evses=1)
+    await site.limit(24000)
+    charger.silent = True
+    await site.begins(1, "TAG")
+    await site.restart()
+    charger.silent = False
+
+    await site.swept()
+
+    assert charger.may_draw(1) > 15000
+
+
+async def test_a_station_in_anothers_place_was_told_nothing(site):
+    """An exchanged charger does not obey what the one before it was told."""
+    await site.build(evses=1)
+    await site.limit(10_000)
+    await site.site("CP2")
+    other = site.chargers["CP2"] = Charger(site, "CP2")
+    site.memory.stations["CP2"].link = other
+    location = site.memory.sites.locations["L-CP1"]
+    (evse,) = location.evses
+    site.memory.sites.drop("L-CP2")
+    moved = replace(evse, binding=replace(evse.binding, station="CP2"))
+    site.memory.sites.put(replace(location, evses=(moved,)), NOON)
+    site.cap = None
+    assert site.shares() == [FULL]
+
+    await site.swept()
+
+    assert other.may_draw(1) == LEAST
+    assert site.shares() == [LEAST]
+
+
+async def test_a_restart_after_a_boot_does_not_believe_the_books_of_before(site):
+    """The station lost its profiles and has not taken new ones when the server goes down."""
+    charger = await site.build(evses=1)
+    await site.limit(10_000)
+    charger.profiles, charger.silent = [], True
+    site.book.booted("CP1")
+    await site.book.settled()
+
+    await site.restart()
+
+    assert charger.may_draw(1) == FULL
+    assert site.shares() == [FULL]
+    assert site.book.view("L-CP1")["exceeded"]
+
+
+async def test_a_cap_taken_off_while_a_station_is_told_leaves_no_books(site):
+    """What it was told meanwhile is cleared with the rest: a new cap begins anew."""
+    charger = await site.build(evses=1)
+    going, gate = asyncio.Event(), asyncio.Event()
+    execute = charger.execute
+
+    async def slow(command, *, timeout=None):
+        if command.kind is CommandKind.SET_CHARGING_PROFILE:
+            going.set()
+            await gate.wait()
+        return await execute(command, timeout=timeout)
+
+    charger.execute = slow
+    await site.book.put("L-CP1", max_power_w=Decimal(9000), policy=Policy.EQUAL, actor="test")
+    await going.wait()
+    await site.book.remove("L-CP1", actor="test")
+    gate.set()
+    await site.book.settled()
+    assert (charger.profiles, await site.store.documents(SHELF)) == ([], [])
+    charger.silent = True
+
+    await site.limit(9000)
+
+    assert charger.may_draw(1) == FULL
+    assert site.shares() == [FULL]
+
+
+async def test_a_charge_ended_on_assumption_keeps_its_share_reserved(site):
+    """The watchdog closes the session of a silent station: its car may charge on all the same."""
+    charger = await site.build()
+    await site.limit(24000)
+    transaction = await site.begins(1, "TAG")
+    share = charger.may_draw(1)
+    state = site.memory.stations["CP1"]
+    state.link = None
+
+    await site.transactions.end_assumed(state, transaction, reason="stale")
+    await site.swept()
+
+    assert charger.may_draw(1) == share
+    assert site.shares()[0] >= share
+
+
+async def test_a_default_that_one_of_two_connectors_took_is_counted(site):
+    """An EVSE of two OCPP connectors: the first obeyed the raise, the second refused it."""
+    charger = await site.build(evses=1)
+    charger.refuses = {"TxProfile"}
+    location = site.memory.sites.locations["L-CP1"]
+    (evse,) = location.evses
+    ids = {"1": 1, "2": 2}
+    both = replace(evse, binding=replace(evse.binding, connector_ids=ids))
+    site.memory.sites.put(replace(location, evses=(both,)), NOON)
+    await site.limit(24000)
+    execute = charger.execute
+
+    async def second_refuses(command, *, timeout=None):
+        if command.evse_id == 2:
+            return Reply(outcome=Outcome.REJECTED)
+        return await execute(command, timeout=timeout)
+
+    charger.execute = second_refuses
+
+    await site.begins(1, "TAG")
+
+    assert charger.may_draw(1) > 15000
+    assert site.shares()[0] >= charger.may_draw(1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_books_never_say_less_than_a_station_may_draw(site, seed):
+    """Power cuts, lost answers, refusals, a cap that moves or goes, restarts of the server."""
+    chance = random.Random(seed)
+    charger = await site.build()
+    charger.obeys = lambda: chance.random() < 0.5
+    await site.limit(30_000, chance.choice(list(Policy)))
+    running, capped = {}, True
+    for minute in range(40):
+        site.pass_time(minutes=1)
+        match chance.choice(
+            ["begin", "begin", "end", "line", "boot", "forgets", "silent", "cap", "off", "restart",
+             "refuses", "minutes"]
+        ):  # fmt: skip
+            case "begin" if len(running) < 3:
+                evse = chance.choice([n for n in (1, 2, 3) if n not in running])
+                running[evse] = await site.begins(evse, f"TAG{evse if evse > 1 else ''}", minute)
+            case "end" if running:
+                await site.ends(running.pop(chance.choice(list(running))))
+            case "line":
+                state = site.memory.stations["CP1"]
+                state.link = charger if state.link is None else None
+            case "boot":
+                site.book.booted("CP1")
+            case "forgets":
+                charger.profiles = []
+                site.book.booted("CP1")
+            case "silent":
+                charger.silent = not charger.silent
+                charger.silence = chance.choice([Outcome.TIMEOUT, Outcome.OFFLINE])
+            case "cap":
+                await site.limit(chance.choice([9000, 30_000, 50_000]), chance.choice(list(Policy)))
+                capped = True
+            case "off" if capped and not charger.silent:
+                await site.book.remove("L-CP1", actor="test")
+                capped = False
+            case "restart":
+                await site.restart()
+            case "refuses":
+                words = [set(), {"TxProfile"}, {"TxProfile", "TxDefaultProfile"}]
+                charger.refuses = chance.choice(words)
+            case _:
+                site.pass_time(minutes=11)
+        await site.swept()
+
+        if capped:
+            drawn = [charger.may_draw(n) for n in (1, 2, 3)]
+            view = site.book.view("L-CP1")
+            assert all(d <= s for d, s in zip(drawn, site.shares(), strict=True)), minute
+            assert view["exceeded"] or sum(drawn) <= view["max_power_w"]
