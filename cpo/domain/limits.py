@@ -163,6 +163,7 @@ def read_profile(sent: Mapping[str, Any], evse_id: int) -> Profile:
 def read_external(sent: Mapping[str, Any]) -> list[Profile]:
     """Read a NotifyChargingLimit (2.x, K12): somebody else's limit on the station or an EVSE.
 
+    Their ids are negative: what others say does not stack, each of it holds beside the rest.
     A notification without a schedule says only that there is a limit: nothing to compute with.
     """
     found = []
@@ -307,13 +308,14 @@ def limit_at(
 
     Within a purpose the highest stack level that says something at that instant leads, on equal
     levels the profile of the EVSE before that of the station. A TxProfile of the running
-    transaction leads before the TxDefaultProfile. Of that, the station's and external limits the
-    least counts. Of 2.1: while priority charging is on its profile leads before both, and local
+    transaction leads before the TxDefaultProfile. Of that, the station's and all external limits
+    the least counts. Of 2.1: while priority charging is on its profile leads before both, and local
     generation is added to the external limit. For EVSE 0 only the station's and external limits
     count. (1.6, 3.13.2 and 3.13.3; K01.FR.38 to K01.FR.40)
     """
     changes: list[datetime] = []
     best: dict[Purpose, tuple[tuple[int, bool], Decimal | None]] = {}
+    told: list[Decimal | None] = []
     for profile in profiles:
         if profile.evse_id not in (0, evse_id):
             continue
@@ -328,6 +330,9 @@ def limit_at(
             changes.append(change)
         if period is None:
             continue
+        if profile.purpose is Purpose.EXTERNAL and profile.id < 0:
+            told.append(_in_watts(profile, period, supply))
+            continue
         rank = (profile.stack_level, profile.evse_id != 0)
         if profile.purpose not in best or rank > best[profile.purpose][0]:
             best[profile.purpose] = (rank, _in_watts(profile, period, supply))
@@ -336,7 +341,8 @@ def limit_at(
     if Purpose.STATION in best:
         limits.append(best[Purpose.STATION][1])
     if Purpose.EXTERNAL in best:
-        limits.append(_added(best[Purpose.EXTERNAL][1], best.get(Purpose.LOCAL)))
+        told.append(best[Purpose.EXTERNAL][1])
+    limits += [_added(limit, best.get(Purpose.LOCAL)) for limit in told]
     known = [limit for limit in limits if limit is not None]
     return min(known, default=None), min((c for c in changes if c > at), default=None)
 

@@ -265,7 +265,7 @@ async def _keep_settings(
     elif action == "ClearVariableMonitoring":
         for result in answer.get("clearMonitoringResult") or ():
             if result.get("status") == "Accepted":
-                await equipment.forget(work, station, "monitor", str(result["id"]))
+                equipment.forget_one(work, station, "monitor", str(result["id"]))
     elif action == "ClearTariffs":
         await _clear_tariffs(equipment, work, station, request, answer)
     elif action == "GetTariffs":

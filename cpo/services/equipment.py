@@ -132,6 +132,10 @@ class Equipment:
             work.delete(document)
         return len(found)
 
+    def forget_one(self, work: Work, station: str, kind: str, key: str) -> None:
+        """Remove one document, if it is there."""
+        work.delete(StationDocument(station, kind, key, {}, self._now()))
+
     def security_event(
         self, work: Work, station: str, name: str, info: str | None, *, at: datetime, now: datetime
     ) -> None:

@@ -461,6 +461,43 @@ async def test_external_charging_limits_come_and_go(backend):
     assert kept(backend, "charging-limit") == {}
 
 
+async def test_a_limit_that_is_cleared_at_one_evse_stays_at_the_others(backend):
+    """K13: EVSE 1 is neither 10 nor 11."""
+    charger = await backend.charger("2.0.1")
+    for evse in (1, 10, 11):
+        limit = {"chargingLimitSource": "EMS"}
+        await charger.call("NotifyChargingLimit", evseId=evse, chargingLimit=limit)
+
+    await charger.call("ClearedChargingLimit", evseId=1, chargingLimitSource="EMS")
+
+    assert sorted(kept(backend, "charging-limit")) == ["EMS|10", "EMS|11"]
+
+
+async def test_a_monitor_that_is_cleared_leaves_those_whose_ids_begin_like_it(backend):
+    charger = await backend.charger("2.0.1")
+    link = backend.stations.link("CP1")
+    for number in (1, 12):
+        charger.answers["SetVariableMonitoring"] = {
+            "setMonitoringResult": [{
+                "id": number, "status": "Accepted", "type": "UpperThreshold", "severity": 5,
+                "component": {"name": "Connector"}, "variable": {"name": "Temperature"},
+            }]
+        }  # fmt: skip
+        wanted = {
+            "value": 80, "type": "UpperThreshold", "severity": 5,
+            "component": {"name": "Connector"}, "variable": {"name": "Temperature"},
+        }  # fmt: skip
+        await link.call("SetVariableMonitoring", {"setMonitoringData": [wanted]})
+    assert sorted(kept(backend, "monitor")) == ["1", "12"]
+    charger.answers["ClearVariableMonitoring"] = {
+        "clearMonitoringResult": [{"id": 1, "status": "Accepted"}]
+    }
+
+    await link.call("ClearVariableMonitoring", {"id": [1]})
+
+    assert sorted(kept(backend, "monitor")) == ["12"]
+
+
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 async def test_cm18_profiles_that_were_accepted_are_kept_until_cleared(backend, version):
     await backend.charger(version)

@@ -242,8 +242,11 @@ async def cleared_charging_limit(desk: Desk, call: Arrival) -> dict[str, Any]:
     """K13: that limit is gone."""
     desk.intake.seen(call.identity, at=call.received_at)
     source, evse_id = call.payload["chargingLimitSource"], call.payload.get("evseId")
-    prefix = f"{source}|" if evse_id is None else f"{source}|{evse_id}"
-    await desk.equipment.forget(call.work, call.identity, "charging-limit", prefix)
+    if evse_id is None:
+        await desk.equipment.forget(call.work, call.identity, "charging-limit", f"{source}|")
+    else:
+        key = f"{source}|{evse_id}"
+        desk.equipment.forget_one(call.work, call.identity, "charging-limit", key)
     desk.equipment.limit_changed(call.work, call.identity)
     return {}
 

@@ -184,6 +184,29 @@ def test_the_station_and_others_limit_every_evse():
     assert steps(own, station, outside, evse=0) == [(0, 8000), (600, 3000), (900, 8000)]
 
 
+def outside(source, evse, *limits):
+    """What somebody outside says of a station or an EVSE, in as many schedules as limits."""
+    schedules = [
+        {"id": n, "chargingRateUnit": "W", "startSchedule": T0.isoformat(),
+         "chargingSchedulePeriod": [{"startPeriod": 0, "limit": limit}]}
+        for n, limit in enumerate(limits)
+    ]  # fmt: skip
+    return read_external(
+        {"chargingLimit": {"chargingLimitSource": source}, "evseId": evse,
+         "chargingSchedule": schedules}
+    )  # fmt: skip
+
+
+def test_the_least_of_all_that_others_say_counts():
+    """K12: the grid limits the station, a home's manager an EVSE; neither lifts the other."""
+    grid, home = outside("SO", 0, 5000), outside("EMS", 1, 9000)
+
+    assert steps(*grid, *home) == steps(*home, *grid) == [(0, 5000)]
+    assert steps(*outside("SO", 1, 5000), *outside("EMS", 1, 9000)) == [(0, 5000)]
+    assert steps(*outside("SO", 1, 9000), *outside("EMS", 1, 5000)) == [(0, 5000)]
+    assert steps(*outside("SO", 1, 5000, 9000)) == [(0, 5000)]
+
+
 def test_a_limit_without_schedule_limits_nothing_we_can_compute():
     assert read_external({"chargingLimit": {"chargingLimitSource": "EMS"}}) == []
 
