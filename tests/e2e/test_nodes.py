@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 
 import aiohttp
 import pytest
@@ -187,6 +188,49 @@ async def test_a_station_moves_in_the_middle_of_a_charge(nodes, emsp):
 
     # The charge that was under way at the connector, and the one that began there.
     assert len(cdrs_of(emsp, site)) == len({c["session_id"] for c in cdrs_of(emsp, site)})
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+async def test_of05_of06_a_station_of_2x_moves_in_the_middle_of_a_charge(nodes, emsp, version):
+    """OF-05, OF-06: events on both sockets at once are one charge; the old one hears nothing."""
+    lead, other = await nodes.roles()
+    site = await new_site(lead, ocpp=version)
+    async with at(lead, site) as old:
+        await old.boot()
+        begun, read = old.time(), old.time()
+        old.time = lambda: begun
+        assert await old.begin(uid(emsp)) == "Accepted"
+        old.time = lambda: read
+        await old.meter(1000)
+        async with at(other, site) as new:
+            new.transaction, new._uid = old.transaction, old._uid
+            new._after = lambda *_: None
+            # The same events again, on both sockets at once, as a station whose answers were lost.
+            old._sequence, old.time, new.time = itertools.count(), lambda: begun, lambda: begun
+            late = asyncio.create_task(_started_again(old))
+            answer = await _started_again(new)
+            assert answer["idTokenInfo"]["status"] == "Accepted"
+            await until(lambda: old._socket.close_code)
+            late.cancel()
+            new.time = lambda: read
+            await new.meter(1000)
+            del new.time
+            await new.meter(2000)
+            stop = await lead.api("POST", f"/evses/{site.evse}/stop", {})
+            await until(lambda: _done(lead, stop["id"]))
+            assert new.count("RequestStopTransaction") == 1
+            assert old.count("RequestStopTransaction") == 0
+            await new.end(3000)
+            await until(lambda: cdrs_of(emsp, site) and _ended(emsp, site))
+
+    assert len(_ended(emsp, site)) == 1
+    assert [cdr["total_energy"] for cdr in cdrs_of(emsp, site)] == [3]
+
+
+async def _started_again(charger):
+    return await charger._event(
+        "Started", "Authorized", 0, {"chargingState": "Charging"}, with_token=True
+    )
 
 
 def _ended(emsp, site):

@@ -120,3 +120,58 @@ async def test_cm02_a_start_is_linked_over_a_crash_of_ours(tmp_path):
             assert charger.count("RemoteStartTransaction") == 0
 
     assert started["session_id"]
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+async def test_cm11_a_start_whose_car_never_comes_is_one_session_without_energy(cpo, version):
+    """CM-11: begun before the cable, ended by EVConnectTimeout; told twice it stays one charge.
+
+    A Session and a CDR as of every transaction: that one without energy is not passed on is a
+    partner's policy.
+    """
+    site = await new_site(cpo, ocpp=version)
+    async with site.charger() as charger:
+        await charger.boot()
+        charger._after = lambda *_: None
+        command = await remote_start(cpo, site)
+        asked = await charger.wait_for("RequestStartTransaction")
+        charger.transaction = f"{site.station}-waits"
+        token = {"idToken": "REMOTE1", "type": "Central"}
+        event = {
+            "eventType": "Started", "timestamp": charger.time(), "triggerReason": "RemoteStart",
+            "seqNo": 0, "idToken": token, "evse": {"id": 1},
+            "transactionInfo": {
+                "transactionId": charger.transaction, "remoteStartId": asked["remoteStartId"],
+                "chargingState": "Idle",
+            },
+        }  # fmt: skip
+        began = await charger.call("TransactionEvent", event)
+        started = await start_of(cpo, command, "started")
+        session_id = started["session_id"]
+        waiting = await cpo.api("GET", f"/sessions/{session_id}")
+        end = {
+            "eventType": "Ended", "timestamp": charger.time(), "triggerReason": "EVConnectTimeout",
+            "seqNo": 1, "evse": {"id": 1},
+            "transactionInfo": {
+                "transactionId": charger.transaction, "stoppedReason": "Timeout",
+                "chargingState": "Idle",
+            },
+        }  # fmt: skip
+        assert await charger.call("TransactionEvent", end) == {"totalCost": 0}
+        await charger.call("TransactionEvent", end)
+        cdr = await until(lambda: charged(cpo, session_id))
+
+        async def ended():
+            session = await cpo.api("GET", f"/sessions/{session_id}")
+            return session["status"] != "ACTIVE" and session
+
+        session = await until(ended)
+        shown = await cpo.api("GET", f"/locations/{site.location}")
+        cdrs = (await cpo.api("GET", "/cdrs?limit=100"))["items"]
+
+    assert began["idTokenInfo"]["status"] == "Accepted"
+    assert waiting["status"] == "ACTIVE"
+    assert (session["status"], session["kwh"]) == ("COMPLETED", 0)
+    assert (cdr["total_energy"], cdr["total_cost"]["excl_vat"]) == (0, 0)
+    assert [c["session_id"] for c in cdrs].count(session_id) == 1
+    assert [evse["status"] for evse in shown["evses"]] == ["AVAILABLE"]
