@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from cpo.db.address import Address
+from cpo.db.migrate import MIGRATION_LOCK
 from cpo.errors import StoreUnavailable
 from cpo.services.ports import Beats, Seat
 
@@ -21,6 +22,12 @@ SELECT n.id, n.beat, (SELECT owner FROM leases WHERE name = $1) AS leader, EXIST
     WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND d.datname = current_database()
       AND l.classid::bigint = $2 AND l.objid::bigint = hashtext(n.id) & 4294967295) AS connected
 FROM nodes n"""
+
+# Only several nodes look for marks by their generation. Of two that start at once the second would
+# fail without the lock: it looks whether the index is there before the first one's is seen.
+MARKS_INDEX = f"""
+SELECT pg_advisory_xact_lock({MIGRATION_LOCK});
+CREATE INDEX IF NOT EXISTS ix_dirty_marks_generation ON dirty_marks (generation)"""
 
 # A leader whose node is gone leads no more; of several that try, the row's lock lets one through.
 LEAD = """
@@ -54,11 +61,7 @@ class Members:
     async def join(self, node: str) -> None:
         """Become known as alive."""
         self._joined = node
-        # Only several nodes look for marks by their generation.
-        await self._run(
-            "execute",
-            "CREATE INDEX IF NOT EXISTS ix_dirty_marks_generation ON dirty_marks (generation)",
-        )
+        await self._run("execute", MARKS_INDEX)
         await self._run(
             "execute", "INSERT INTO nodes (id, beat, since) VALUES ($1, 0, now())", node
         )

@@ -1,7 +1,10 @@
 """What the database keeps of several nodes: who is alive, who leads, what changed."""
 
+import asyncio
+
 import pytest
 
+from cpo.db.address import Address
 from cpo.db.members import Members
 from cpo.db.store import open_store
 from cpo.domain.station import Station
@@ -25,6 +28,23 @@ async def nodes(postgres_url):
     for store, book in opened:
         await book.close()
         await store.close()
+
+
+async def test_many_nodes_may_start_at_once(postgres_url):
+    """The first start of several nodes makes what only they need, once."""
+    address = Address.of(postgres_url)
+    books = [Members(address, patience=30) for _ in range(8)]
+    try:
+        for book in books:
+            await book._run("fetchval", "SELECT 1")  # connected: nothing keeps them apart
+        for _ in range(5):
+            await books[0]._run("execute", "DROP INDEX IF EXISTS ix_dirty_marks_generation")
+            await asyncio.gather(*(book.join(f"node-{n}") for n, book in enumerate(books)))
+            for n, book in enumerate(books):
+                await book.leave(f"node-{n}")
+    finally:
+        for book in books:
+            await book.close()
 
 
 def writing(*rows):
