@@ -8,6 +8,7 @@ CpoError
 ├── StationOffline       no live connection to the station
 ├── StationTimeout       the station did not answer in time; it may still carry the command out
 ├── StationRefused       the station answered a call with an error
+│   └── StationUnclear   its answer cannot be read; it may have carried the command out
 ├── PartnerUnreachable   the partner did not answer, or not in OCPI
 ├── StoreUnavailable     the database did not take the write; nothing of it was kept
 └── Misconfigured        a setting cannot be used; names the key
@@ -63,6 +64,10 @@ class StationRefused(CpoError):
         super().__init__(f"{code}: {description}" if description else code)
         self.code = code
         self.description = description
+
+
+class StationUnclear(StationRefused):
+    """The station answered, and nobody can tell what: it may have done what it was asked."""
 
 
 class PartnerUnreachable(CpoError):

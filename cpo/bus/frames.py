@@ -19,6 +19,7 @@ _KNOWN = {
         errors.StationOffline,
         errors.StationRefused,
         errors.StationTimeout,
+        errors.StationUnclear,
         errors.StoreUnavailable,
     )
 }
@@ -27,6 +28,7 @@ _PARTS = {
     "NotFound": ("kind", "id"),
     "StationOffline": ("identity",),
     "StationRefused": ("code", "description"),
+    "StationUnclear": ("code", "description"),
 }
 
 

@@ -25,6 +25,7 @@ from cpo.errors import (
     StationOffline,
     StationRefused,
     StationTimeout,
+    StationUnclear,
 )
 from cpo.ocpp import frames, outcomes, validation
 from cpo.ocpp.care import Care, Heard
@@ -542,10 +543,10 @@ class StationConnection:
             )
         )
 
-    def deviates(self, what: str) -> None:
-        """Count a deviation of the line itself."""
+    def deviates(self, what: str, action: str = "", path: str = "") -> None:
+        """Count a deviation of the line itself, or of an answer."""
         now = self._services.now()
-        self._services.notes.deviations.add(self.identity, "", "", what, now)
+        self._services.notes.deviations.add(self.identity, action, path, what, now)
 
     def stray(self, message_id: str, action: str | None, text: str) -> None:
         """Log an answer that nobody waits for, and count it (RP-18, RP-19)."""
@@ -651,6 +652,8 @@ class StationConnection:
         try:
             answer = await self._counted_call(action, payload, timeout)
             refused = outcomes.password_refused(action, answer)
+        except StationUnclear:
+            raise
         except (StationRefused, Invalid):
             await services.intake.change_password(
                 self.identity, current=before[0], previous=before[1]

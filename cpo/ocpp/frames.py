@@ -151,6 +151,11 @@ def error_text(message_id: str | int, code: str, description: str) -> str:
     return _encode((CALL_ERROR, message_id, code, description[:255], {})).decode()
 
 
+def result_error_text(message_id: str, code: str, description: str) -> str:
+    """Write a CALLRESULTERROR (2.1): the station's result is good for nothing."""
+    return _encode((CALL_RESULT_ERROR, message_id, code, description[:255], {})).decode()
+
+
 class _Unacceptable(Exception):
     """The text is JSON, or nearly, but breaks a guard."""
 

@@ -97,7 +97,7 @@ def new_profile(action: str, request: Mapping[str, Any]) -> int | None:
 def password_refused(action: str, answer: Mapping[str, Any]) -> bool:
     """Tell whether the station said that it keeps its old password."""
     if action == "ChangeConfiguration":
-        return answer.get("status") not in ("Accepted", "RebootRequired")
+        return answer.get("status") not in ("Accepted", "RebootRequired", None)
     return any(
         result["variable"]["name"].lower() in SECRET_VARIABLES
         and result.get("attributeStatus") not in ("Accepted", "RebootRequired")

@@ -17,7 +17,13 @@ from typing import Any, Final, Protocol, cast
 import msgspec
 import structlog
 
-from cpo.errors import StationOffline, StationRefused, StationTimeout, StoreUnavailable
+from cpo.errors import (
+    StationOffline,
+    StationRefused,
+    StationTimeout,
+    StationUnclear,
+    StoreUnavailable,
+)
 from cpo.ocpp import frames, validation
 from cpo.ocpp.frames import Answer, Call, Failure, Fault, FrameRules
 
@@ -82,8 +88,8 @@ class Handler(Protocol):
         """Note a frame that was no message."""
         ...
 
-    def deviates(self, what: str) -> None:
-        """Count something in which the station is not as it should be."""
+    def deviates(self, what: str, action: str = "", path: str = "") -> None:
+        """Count something in which the station is not as it should be, and where."""
         ...
 
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
@@ -415,7 +421,8 @@ class Session:
             Invalid: the version has no such action, or the payload breaks its schema.
             StationOffline: there is no connection, or it went away.
             StationTimeout: no answer in time; the station may still act on it.
-            StationRefused: the station answered with an error, or not by the schema.
+            StationRefused: the station answered with an error.
+            StationUnclear: its answer is of no use.
         """
         version = self.rules.version
         validation.check_call(version, action, payload)
@@ -447,8 +454,15 @@ class Session:
         if isinstance(answer, Failure):
             raise StationRefused(answer.code, answer.description)
         result: dict[str, Any] = answer
-        if not validation.checker(version, action, response=True)(result):
-            log.info("ocpp.answer_deviates", station=self.identity, action=action)
+        try:
+            for one in validation.answer(version, action, result):
+                self.handler.deviates(f"answer: {one.kind}", action, one.path)
+        except validation.Violation as violation:
+            self.handler.deviates("answer: not readable", action)
+            if self.rules.sends:
+                text = frames.result_error_text(message_id, violation.code, violation.description)
+                self.socket.send(text)
+            raise StationUnclear(violation.code, f"its answer: {violation.description}") from None
         return result
 
     def send_message(self, action: str, payload: dict[str, Any]) -> None:

@@ -287,6 +287,54 @@ def intake(
     return tuple(deviations.values())
 
 
+def answer(version: str, action: str, payload: dict[str, Any]) -> tuple[Deviation, ...]:
+    """Check what a station answered to a call of ours, and repair it in place.
+
+    What cannot be read is taken out, with as little around it as must be; what merely lacks a
+    field of the answer itself, or says more than it may, is left for the reader.
+
+    Returns:
+        What was put up with; empty for a payload as it should be.
+
+    Raises:
+        Violation: nothing of use is left.
+    """
+    if checker(version, action, response=True)(payload):
+        return ()
+    if _items(payload, _MAX_REPAIRED_ITEMS) > _MAX_REPAIRED_ITEMS:
+        raise _first_violation(version, action, payload, response=True)
+    validator = _compiled(version, action, True)
+    deviations: dict[tuple[str, str], Deviation] = {}
+    lost: dict[str, Any] = {}
+    for _ in range(_MAX_ROUNDS):
+        changed = False
+        unreadable: set[tuple[Any, ...]] = set()
+        for error in validator.iter_errors(payload):
+            path, kind, steps = _path(error), error.kind.name, tuple(error.instance_path)
+            verdict = _repair(action, payload, error, DEFAULT_LENIENCY)
+            if verdict is None and kind == "required" and path in lost:
+                raise _violation(version, lost[path])
+            if verdict is None and steps and kind in ("type", "required"):
+                unreadable.add(steps)
+                lost["/".join(map(str, steps))] = error
+            deviations[path, kind] = Deviation(action, path, kind)
+            changed = changed or bool(verdict)
+        _take_out(payload, unreadable)
+        if not changed and not unreadable:
+            break
+    return tuple(deviations.values())
+
+
+def _take_out(payload: dict[str, Any], places: set[tuple[Any, ...]]) -> None:
+    """Remove what is at these places, the last of a list and the innermost first."""
+
+    def order(steps: tuple[Any, ...]) -> list[tuple[int, str]]:
+        return [(step, "") if isinstance(step, int) else (-1, step) for step in steps]
+
+    for steps in sorted(places, key=order, reverse=True):
+        del _at(payload, list(steps[:-1]))[steps[-1]]
+
+
 def _items(value: Any, limit: int) -> int:
     """Count the values in a payload, up to a little above a limit."""
     count = 0

@@ -1,13 +1,14 @@
 """What stations are asked once they are there, and passwords that change under way."""
 
 import asyncio
+import contextlib
 
 import pytest
 
 from cpo.domain.command import CommandKind, Outcome, StationCommand
 from cpo.domain.quirk_profiles import Habit
 from cpo.domain.station import Approval
-from cpo.errors import StationTimeout
+from cpo.errors import StationTimeout, StationUnclear
 from cpo.services.ports import StationDocument
 from tests.ocpp.conftest import PASSWORD
 
@@ -252,6 +253,22 @@ async def test_sec15_when_the_answer_is_lost_both_passwords_count(backend):
     action, payload = CHANGE["1.6"]
     with pytest.raises(StationTimeout):
         await backend.stations.link("CP1").call(action, payload, timeout=0.02)
+
+    assert await reach(backend, PASSWORD)
+    assert await reach(backend, NEW)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+@pytest.mark.parametrize("garbage", [["yes"], {"a": 1}, None])
+async def test_sec15_when_nobody_can_read_the_answer_both_passwords_count(
+    backend, version, garbage
+):
+    charger = await backend.charger(version)
+    action, payload = CHANGE[version]
+    field = "status" if version == "1.6" else "setVariableResult"
+    charger.answers[action] = {field: garbage} if garbage is not None else {}
+    with contextlib.suppress(StationUnclear):
+        await backend.stations.link("CP1").call(action, payload)
 
     assert await reach(backend, PASSWORD)
     assert await reach(backend, NEW)

@@ -60,7 +60,7 @@ class FakeHandler:
     def sent(self, action: str, message_id: str, payload: str, answer: str | None) -> None:
         self.sent_calls.append((action, answer))
 
-    def deviates(self, what: str) -> None:
+    def deviates(self, what: str, action: str = "", path: str = "") -> None:
         return
 
     def stray(self, message_id: str, action: str | None, text: str) -> None:
