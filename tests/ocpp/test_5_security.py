@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from structlog.testing import capture_logs
 from waiting import LONG, until
 from websockets.asyncio.client import connect
@@ -111,6 +113,42 @@ async def test_s8_086_the_four_suites_of_the_certification_are_spoken(secure, pk
 
     assert socket.transport.get_extra_info("cipher")[0] == cipher
     await socket.close()
+
+
+EVERY_SUITE = {
+    "ECDHE-ECDSA-AES128-GCM-SHA256": "ECDSA",
+    "ECDHE-ECDSA-AES256-GCM-SHA384": "ECDSA",
+    "ECDHE-RSA-AES128-GCM-SHA256": "RSA",
+    "ECDHE-RSA-AES256-GCM-SHA384": "RSA",
+    "AES128-GCM-SHA256": "RSA",
+    "AES256-GCM-SHA384": "RSA",
+}
+WEAK = (
+    "AES128-SHA", "AES256-SHA256", "ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES256-SHA384",
+    "ECDHE-RSA-CHACHA20-POLY1305", "PSK-AES128-GCM-SHA256", "AECDH-AES128-SHA",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("chains", [("ECDSA",), ("RSA",), ("ECDSA", "RSA"), ("RSA", "ECDSA")])
+async def test_s8_086_each_suite_is_spoken_by_the_chain_that_it_needs(open_backend, pki, chains):
+    """Whichever chain is the first; what no chain fits, and every weaker suite, is refused."""
+    first, *more = [pki.pair(trustme.KeyType[kind]) for kind in chains]
+    files = TlsFiles(certificate=first[0], key=first[1], more=tuple(more))
+    backend = await open_backend(context=server_context(files))
+    await backend.register("CP1", security_profile=2)
+    spoken = {}
+    for suite in (*EVERY_SUITE, *WEAK):
+        try:
+            socket = await enter(backend, pki.client(ciphers=f"{suite}:@SECLEVEL=0"))
+        except (ssl.SSLError, ConnectionError):
+            continue
+        shown = socket.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        key = x509.load_der_x509_certificate(shown).public_key()
+        assert socket.transport.get_extra_info("cipher")[:2] == (suite, "TLSv1.2")
+        spoken[suite] = "RSA" if isinstance(key, rsa.RSAPublicKey) else "ECDSA"
+        await socket.close()
+
+    assert spoken == {suite: kind for suite, kind in EVERY_SUITE.items() if kind in chains}
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
