@@ -87,7 +87,8 @@ class Reservations:
         work = Work()
         work.put(_document(reservation, self._now()))
         for expired in [r for r in self._held.values() if r.expires_at <= self._now()]:
-            self._drop(work, expired)
+            if expired.key != reservation.key:  # an id that is used again is kept anew
+                self._drop(work, expired)
         work.then(lambda _: self._held.__setitem__(reservation.key, reservation))
         await self._store.commit(work)
 
@@ -101,6 +102,12 @@ class Reservations:
         work.put(_document(before, self._now()))
         work.then(lambda _: self._held.__setitem__(before.key, before))
         await self._store.commit(work)
+
+    def moved_from(self, reservation: Reservation) -> Reservation | None:
+        """Return the one that it replaced at another station, which holds that still."""
+        if reservation.before is None or reservation.before["station"] == reservation.station:
+            return None
+        return _read(reservation.before)
 
     async def end(self, reservation: Reservation) -> None:
         """Forget a reservation."""

@@ -39,6 +39,9 @@ class Links:
     def link(self, identity):
         return self.by_identity.get(identity)
 
+    def remote_tag(self, identity, uid):
+        return uid
+
 
 def commands_over(world, links):
     authorizations = Authorizations(
@@ -368,6 +371,82 @@ async def test_CMD_14_a_reservation_that_no_station_was_asked_for_is_not_held(ya
 
     assert told.data["result"] == cancelled.data["result"] == "REJECTED"
     assert cancelled.data["message"][0]["text"] == "unknown reservation"
+
+
+RESERVE = {
+    "response_url": START["response_url"],
+    "token": START["token"],
+    "expiry_date": "2099-01-01T00:00:00Z",
+    "reservation_id": "R-3",
+    "location_id": "L-1",
+    "evse_uid": "L-1-E1",
+}
+CANCEL = {"response_url": START["response_url"], "reservation_id": "R-3"}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TIMEOUT, Outcome.OFFLINE])
+async def test_CMD_14_a_reservation_whose_answer_is_lost_can_be_cancelled(yard, asking, outcome):
+    """The station may hold it: its EVSE would be blocked until the reservation expires."""
+    partner = next(p for p in yard.partners.all() if p.name == "MSP")
+    yard.link.outcome = outcome
+    await asking("POST", "2.2.1/commands/RESERVE_NOW", RESERVE)
+    await until(lambda: not yard.book._running)
+    yard.link.outcome = Outcome.ACCEPTED
+    told = await asking("POST", "2.2.1/commands/CANCEL_RESERVATION", CANCEL)
+    await until(lambda: yard.side.reservations.find(partner.id, "R-3") is None)
+
+    assert told.data["result"] == "ACCEPTED"
+    assert [c.kind for c in yard.link.asked] == [
+        CommandKind.RESERVE, CommandKind.CANCEL_RESERVATION,
+    ]  # fmt: skip
+
+
+async def elsewhere(yard):
+    """A second location with a station of its own."""
+    await yard.location("L-2")
+    link = Link()
+    link.identity = "CP-L-2"
+    yard.links.by_identity["CP-L-2"] = link
+    state = StationState(Station(identity="CP-L-2"))
+    state.link = link
+    yard.memory.stations["CP-L-2"] = state
+    await yard.status("L-2", "L-2-E1", "AVAILABLE")
+    return link
+
+
+async def test_CMD_14_a_reservation_that_moves_is_let_go_where_it_was(yard, asking):
+    """The same id at another station: the first one must not stay blocked."""
+    other = await elsewhere(yard)
+    await asking("POST", "2.2.1/commands/RESERVE_NOW", RESERVE)
+    await until(lambda: yard.link.asked and not yard.book._running)
+
+    moved = RESERVE | {"location_id": "L-2", "evse_uid": "L-2-E1"}
+    await asking("POST", "2.2.1/commands/RESERVE_NOW", moved)
+    await until(lambda: len(yard.link.asked) == 2)
+
+    first, gone = yard.link.asked
+    assert gone.kind is CommandKind.CANCEL_RESERVATION
+    assert gone.parameters["reservation_id"] == first.parameters["reservation_id"]
+    await until(lambda: not yard.book._running)
+    partner = next(p for p in yard.partners.all() if p.name == "MSP")
+    assert yard.side.reservations.find(partner.id, "R-3").station == "CP-L-2"
+    assert len(other.asked) == 1
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REJECTED, Outcome.TIMEOUT])
+async def test_CMD_14_a_reservation_that_could_not_move_stays_where_it_was(yard, asking, outcome):
+    other = await elsewhere(yard)
+    await asking("POST", "2.2.1/commands/RESERVE_NOW", RESERVE)
+    await until(lambda: yard.link.asked and not yard.book._running)
+    other.outcome = outcome
+
+    moved = RESERVE | {"location_id": "L-2", "evse_uid": "L-2-E1"}
+    await asking("POST", "2.2.1/commands/RESERVE_NOW", moved)
+    await until(lambda: other.asked and not yard.book._running)
+
+    partner = next(p for p in yard.partners.all() if p.name == "MSP")
+    assert yard.side.reservations.find(partner.id, "R-3").station == "CP-L-1"
+    assert len(yard.link.asked) == 1
 
 
 async def test_CMD_14_another_partner_cannot_cancel_a_reservation(yard, asking):

@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+import structlog
+
 from cpo.domain.command import Command, CommandKind, Outcome
 from cpo.domain.location import Evse
 from cpo.domain.session import SessionStatus
 from cpo.domain.station import EvseStatus
 from cpo.domain.tokens import Token
-from cpo.errors import Conflict, Invalid, NotFound
+from cpo.errors import Conflict, CpoError, Invalid, NotFound
 from cpo.ocpi.client import Client
 from cpo.ocpi.dialect import CommandRequest
 from cpo.ocpi.envelope import Status
@@ -23,8 +25,12 @@ from cpo.services.memory import Memory
 from cpo.services.ports import Store
 from cpo.services.reservations import Reservation, Reservations, charger_number
 
+log = structlog.get_logger()
+
 # The station gets this share of the time the eMSP waits, so that a TIMEOUT still reaches it.
 STATION_SHARE = 0.8
+# Nobody knows whether the station took the reservation: its partner can cancel it.
+_MAY_HOLD = frozenset({Outcome.TIMEOUT, Outcome.OFFLINE})
 
 
 class NotDone(Exception):
@@ -336,10 +342,35 @@ class Commands:
             self._starting.pop(command.evse_uid or "", None)
         elif command.kind is CommandKind.RESERVE and command.partner_id is not None:
             held = self._reservations.find(command.partner_id, command.reservation_id or "")
-            if held is not None and command.outcome is not Outcome.ACCEPTED:
-                await self._reservations.refused(held)
+            if held is not None:
+                await self._reserved(held, command)
         elif command.kind is CommandKind.CANCEL_RESERVATION and command.outcome is Outcome.ACCEPTED:
             await self._cancelled(command)
+
+    async def _reserved(self, held: Reservation, command: Command) -> None:
+        before = self._reservations.moved_from(held)
+        if command.outcome is Outcome.ACCEPTED:
+            if before is not None:
+                await self._release(before)
+        elif before is not None or command.outcome not in _MAY_HOLD:
+            await self._reservations.refused(held)
+
+    async def _release(self, before: Reservation) -> None:
+        """Have the station that a reservation was moved away from let it go."""
+        if self._book is None:
+            return
+        try:
+            await self._book.request(
+                Request(
+                    kind=CommandKind.CANCEL_RESERVATION,
+                    requested_by="moved reservation",
+                    station=before.station,
+                    reservation_id=str(before.number),
+                    parameters={"reservation_id": before.number},
+                )
+            )
+        except CpoError as error:
+            log.warning("reservation.not_released", station=before.station, error=str(error))
 
     async def _cancelled(self, command: Command) -> None:
         if command.partner_id is not None:
