@@ -75,13 +75,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a module answers: JSON text for `data`, or None for none."""
+    """What a module answers: JSON text for `data`, or None for none.
+
+    `sent` hears that the answer has left, or that it could not.
+    """
 
     data: bytes | None = None
     http: int = 200
     status: int = Status.SUCCESS
     message: str = "Success"
     headers: Mapping[str, str] = field(default_factory=dict)
+    sent: Callable[[], None] | None = None
 
 
 OK = Reply()

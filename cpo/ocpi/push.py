@@ -55,6 +55,8 @@ ORDER = {
 # What is settled is written down together: after so many seconds, or when there is so much.
 NOTES_AFTER = 0.05
 NOTES_AT_ONCE = 200
+# Nothing waits longer for the answer to a handshake, in seconds: whoever should tell of it is gone.
+LONGEST_HOLD = 30.0
 # A slow look at everything, for what a lost wake-up or a missed timer might leave behind.
 SWEEP_INTERVAL = 60.0
 # Finding a moved endpoint is tried at most this often, in seconds.
@@ -112,6 +114,8 @@ class Push:
         # One of several nodes asks before each request whether it may still be the one that sends.
         self.may_send: Callable[[], bool] = lambda: True
         self._lanes: dict[str, Lane] = {}
+        # Whose handshake is not answered yet, and until when that is waited for at most.
+        self._held: dict[str, float] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -137,6 +141,25 @@ class Push:
             self._sweeper.cancel()
         for lane in self._lanes.values():
             await lane.stop()
+
+    def hold(self, partner_id: str) -> None:
+        """Send a partner nothing while it waits for our answer to its handshake.
+
+        It cannot know us before: what reached it would be refused, and be taken for a failure.
+        """
+        self._held[partner_id] = _now() + LONGEST_HOLD
+
+    def let_go(self, partner_id: str) -> None:
+        """Send a partner what waits for it."""
+        self._held.pop(partner_id, None)
+        lane = self._lanes.get(partner_id)
+        if lane is not None:
+            lane.pump()
+
+    def held_until(self, partner_id: str, now: float) -> float | None:
+        """Tell until when nothing is sent to a partner, None when it is."""
+        until = self._held.get(partner_id) if self._held else None
+        return until if until is not None and until > now else None
 
     def committed(self, marks: Sequence[DirtyMark]) -> None:
         """Take the marks of a commit and wake the lanes concerned."""
@@ -351,6 +374,10 @@ class Lane:
             return None
         first: Departure | None = None
         now = _now()
+        held = self._push.held_until(self.partner_id, now)
+        if held is not None:
+            self._wake_at(held)
+            return None
         while self._later and self._later[0][0] <= now:
             item = heappop(self._later)[2]
             load = self._loads.get(item)

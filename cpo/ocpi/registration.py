@@ -26,6 +26,8 @@ log = structlog.get_logger()
 # The partner calls back twice while our POST waits (CRED-4).
 HANDSHAKE_TIMEOUT = 60.0
 LOOK_TIMEOUT = 10.0
+# How long a partner has for our answer before anything else comes, in seconds.
+TAKING_IN = 0.2
 # How long a partner's renewal waits for one of ours to end, in seconds.
 CROSSING = 3.0
 # Behind a hub there may be any number of parties.
@@ -96,6 +98,10 @@ class Registration:
         # Asked for with every request; a changed partner is another object.
         self._spoken: dict[str, Spoken] = {}
         self.on_registered: list[Callable[[Partner], Awaitable[None]]] = []
+        # Keeps from a partner what it cannot take before it knows us, and lets it go.
+        self.hold: Callable[[str], None] = lambda _: None
+        self.let_go: Callable[[str], None] = lambda _: None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # --- we start -----------------------------------------------------------------------------
 
@@ -222,6 +228,8 @@ class Registration:
     async def accept(self, partner_id: str, hash_a: str, dialect: Dialect, body: Any) -> bytes:
         """Take a partner's POST: call it back, then answer with our credentials.
 
+        Call `answered` once they have left: until then nothing is sent to it.
+
         Raises Failed: 405 when it is registered already, 3001 to 3003 for what its side lacks,
         and then the invitation stays valid (CRED-1, CRED-3).
         """
@@ -230,6 +238,7 @@ class Registration:
             if partner.token_a_hash != hash_a:
                 raise Failed(405, Status.CLIENT_ERROR, "registered already: use PUT")
             token, registered = await self._take(partner, dialect, body)
+            self.hold(partner_id)
             connected = await self._partners.save(
                 replace(
                     registered,
@@ -245,8 +254,27 @@ class Registration:
         log.info(
             "partner.registered", partner=partner_id, version=dialect.version, started_by="them"
         )
-        await self._registered(connected)
+        await self._marked(connected)
         return dialect.codec.write_credentials(self.credentials(token))
+
+    def answered(self, partner_id: str) -> None:
+        """Begin with a partner that registered with us: it has our answer, or nearly so."""
+        task = asyncio.get_running_loop().create_task(self._begin(partner_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _begin(self, partner_id: str) -> None:
+        await asyncio.sleep(TAKING_IN)
+        self.let_go(partner_id)
+        partner = self._partners.get(partner_id)
+        if partner is not None and partner.status is PartnerStatus.CONNECTED:
+            await self._told(partner)
+
+    async def stop(self) -> None:
+        """Stop what follows a handshake; the next start goes on with it."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def renew(self, partner_id: str, dialect: Dialect, body: Any, *, shown: str) -> bytes:
         """Take a partner's PUT: it has a new token for us and gets one from us (CRED-7).
@@ -399,10 +427,16 @@ class Registration:
 
     async def _registered(self, partner: Partner) -> None:
         """Start what follows a handshake; none of it may undo the handshake."""
+        await self._marked(partner)
+        await self._told(partner)
+
+    async def _marked(self, partner: Partner) -> None:
         try:
             await self._partners.registered(partner)
         except CpoError as error:
             log.exception("partner.not_marked", partner=partner.id, error=str(error))
+
+    async def _told(self, partner: Partner) -> None:
         for listener in self.on_registered:
             await listener(partner)
 

@@ -126,8 +126,10 @@ class Server:
         headers["X-Request-ID"] = _id(request.headers.get("X-Request-ID"))
         headers["X-Correlation-ID"] = _id(request.headers.get("X-Correlation-ID"))
         label = _Label()
+        sent: Callable[[], None] | None = None
         try:
             reply = await self._answer(request, headers, label)
+            sent = reply.sent
             body = (
                 success(reply.data, self._now())
                 if reply.status == Status.SUCCESS
@@ -168,6 +170,12 @@ class Server:
         self._metrics.ocpi_request_duration.observe(
             asyncio.get_running_loop().time() - started, "in"
         )
+        if sent is not None:
+            try:
+                await response.prepare(request)
+                await response.write_eof()
+            finally:
+                sent()
         return response
 
     async def _answer(

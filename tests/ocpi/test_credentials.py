@@ -35,6 +35,29 @@ async def test_CRED_4_we_register_and_are_called_back_meanwhile(world, version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+async def test_CRED_4_PUSH_11_nothing_is_sent_before_our_answer_to_a_handshake(
+    world, version, monkeypatch
+):
+    """The partner cannot know us yet: it would refuse what we have for it."""
+    await world.tariff()
+    invited = await world.partners.invite("double")
+    marked = world.partners.registered
+
+    async def slowly(partner):
+        """Many objects take their time, and the answer comes after them."""
+        await marked(partner)
+        await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(world.partners, "registered", slowly)
+    async with Emsp(versions=[version]) as emsp:
+        await emsp.register(world.side.versions_url, invited.token_a)
+        await until(lambda: "T-1" in emsp.tariffs)
+        seen = [(e.status, e.object) for e in emsp.journal.received()]
+
+    assert [one for one in seen if one[0] == 401] == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 async def test_CRED_7_we_rotate_the_tokens(world, version):
     async with Emsp(versions=[version]) as emsp:
         partner = await world.partners.connect("double", emsp.versions_url, emsp.invite())

@@ -1,6 +1,7 @@
 """Credentials: partners register, renew, leave, and look at ours."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from cpo.ocpi.envelope import Failed, Status
 from cpo.ocpi.exchange import OK, Call, Reply, Route
@@ -33,11 +34,11 @@ class Credentials:
         """Register."""
         if not call.registering:
             raise Failed(405, Status.CLIENT_ERROR, "registered already: use PUT")
-        return Reply(
-            data=await self._registration.accept(
-                call.partner.id, fingerprint(call.token), call.dialect, call.json()
-            )
+        partner = call.partner.id
+        data = await self._registration.accept(
+            partner, fingerprint(call.token), call.dialect, call.json()
         )
+        return Reply(data=data, sent=partial(self._registration.answered, partner))
 
     async def put(self, call: Call) -> Reply:
         """Renew, or switch to this version."""
