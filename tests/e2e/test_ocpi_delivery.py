@@ -225,7 +225,5 @@ async def test_nothing_is_lost_or_repeated_over_a_kill(tmp_path, version):
         again = [e for e in emsp.journal.received()[seen:] if e.method != "GET"]
         assert [(e.method, e.object) for e in again] == []
         assert cpo.tracebacks() == ""
-        assert all(
-            at_site(session, site)
-            for session, site in zip(emsp.sessions.values(), sites, strict=True)
-        )
+        # Which of two comes first nobody promises.
+        assert [sum(at_site(s, site) for s in emsp.sessions.values()) for site in sites] == [1, 1]
