@@ -29,14 +29,16 @@ async def started(cpo, emsp, site, **fields):
         **fields,
     )  # fmt: skip
     assert order.outcome == "ACCEPTED", order.as_json()
-    return await emsp.wait_until(
+    session = await emsp.wait_until(
         lambda: next((s for s in of(emsp.sessions, site) if s["status"] == "ACTIVE"), None)
     )
+    assert len(order.results) == 1
+    return session
 
 
 @pytest.mark.parametrize("ocpp", ["1.6", "2.0.1", "2.1"])
 async def test_a_session_is_started_and_stopped_by_command(cpo, emsp, ocpp):
-    """CMD-1, CMD-2, CMD-9, CMD-12, CMD-13 and SES-14."""
+    """CMD-1, CMD-2, CMD-9, CMD-12, CMD-13, SES-14 and BR-06."""
     site = await new_site(cpo, ocpp=ocpp)
     reference = {"authorization_reference": f"REF-{site.location}"} if newer(emsp) else {}
     async with site.charger() as charger:
@@ -45,6 +47,7 @@ async def test_a_session_is_started_and_stopped_by_command(cpo, emsp, ocpp):
 
         order = await emsp.command("STOP_SESSION", session_id=session["id"], wait=LONG)
         assert order.outcome == "ACCEPTED"
+        assert len(order.results) == 1
         await emsp.wait_until(
             lambda: [s["status"] for s in of(emsp.sessions, site)] == ["COMPLETED"]
         )
@@ -127,7 +130,7 @@ async def test_an_unknown_session_cannot_be_stopped(cpo, emsp):
 
 
 async def test_a_session_of_another_emsp_cannot_be_stopped(cpo, doubles, emsp):
-    """CMD-6 and I8."""
+    """CMD-6, BR-07 and I8."""
     other = next(double for double in doubles.values() if double is not emsp)
     site = await new_site(cpo)
     async with site.charger() as charger:
