@@ -249,7 +249,6 @@ class PartnerSide:
         self._partners.lanes = self.push
         self._partners.inspector = self
         self.registration.hold, self.registration.let_go = self.push.hold, self.push.let_go
-        self._stack.push_async_callback(self.registration.stop)
         self.registration.on_registered.append(self.puller.registered)
         self.registration.on_registered.append(self.hub_client_info.registered)
         self._stack.push_async_callback(self.hub_client_info.stop)

@@ -153,7 +153,7 @@ class Push:
         """Send a partner what waits for it."""
         self._held.pop(partner_id, None)
         lane = self._lanes.get(partner_id)
-        if lane is not None:
+        if lane is not None and not self._stopped:
             lane.pump()
 
     def held_until(self, partner_id: str, now: float) -> float | None:

@@ -101,7 +101,6 @@ class Registration:
         # Keeps from a partner what it cannot take before it knows us, and lets it go.
         self.hold: Callable[[str], None] = lambda _: None
         self.let_go: Callable[[str], None] = lambda _: None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # --- we start -----------------------------------------------------------------------------
 
@@ -254,27 +253,12 @@ class Registration:
         log.info(
             "partner.registered", partner=partner_id, version=dialect.version, started_by="them"
         )
-        await self._marked(connected)
+        await self._registered(connected)
         return dialect.codec.write_credentials(self.credentials(token))
 
     def answered(self, partner_id: str) -> None:
-        """Begin with a partner that registered with us: it has our answer, or nearly so."""
-        task = asyncio.get_running_loop().create_task(self._begin(partner_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _begin(self, partner_id: str) -> None:
-        await asyncio.sleep(TAKING_IN)
-        self.let_go(partner_id)
-        partner = self._partners.get(partner_id)
-        if partner is not None and partner.status is PartnerStatus.CONNECTED:
-            await self._told(partner)
-
-    async def stop(self) -> None:
-        """Stop what follows a handshake; the next start goes on with it."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Begin to send to a partner that registered with us: it has our answer, or nearly so."""
+        asyncio.get_running_loop().call_later(TAKING_IN, self.let_go, partner_id)
 
     async def renew(self, partner_id: str, dialect: Dialect, body: Any, *, shown: str) -> bytes:
         """Take a partner's PUT: it has a new token for us and gets one from us (CRED-7).
@@ -427,16 +411,10 @@ class Registration:
 
     async def _registered(self, partner: Partner) -> None:
         """Start what follows a handshake; none of it may undo the handshake."""
-        await self._marked(partner)
-        await self._told(partner)
-
-    async def _marked(self, partner: Partner) -> None:
         try:
             await self._partners.registered(partner)
         except CpoError as error:
             log.exception("partner.not_marked", partner=partner.id, error=str(error))
-
-    async def _told(self, partner: Partner) -> None:
         for listener in self.on_registered:
             await listener(partner)
 
