@@ -6,6 +6,7 @@ can stand in here.
 """
 
 import asyncio
+import select
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, Protocol, cast
@@ -65,8 +66,9 @@ class Doorman:
     the first bytes may take, in seconds; `entering` are the connections whose have not come,
     `shaking` those whose request is not whole. Where both together are more than `most`, those who
     have stood there for a whole second have to go, the first ones first, until they are not. A
-    fleet that returns at once is no crowd: who has said all stands here no more, however long we
-    take over it. `on_crowd` hears of each that had to go.
+    fleet that returns at once is no crowd: who has said all stands here no more, and what nobody
+    has read yet is not held against anybody, however long we take. `on_crowd` hears of each that
+    had to go.
     """
 
     def __init__(
@@ -97,17 +99,16 @@ class Doorman:
     def _watch(self) -> None:
         self._watching = True
         here = [*self.shaking, *self.entering]
-        # Between now and then the loop reads whatever has come, however busy it is.
         asyncio.get_running_loop().call_later(_GRACE, self._thin_out, here)
 
     def _thin_out(self, here: list[asyncio.Transport]) -> None:
-        for transport in here:
+        there = [one for one in here if one in self.entering or one in self.shaking]
+        for transport in _silent(there) if self._crowded() else ():
             if not self._crowded():
                 break
-            if transport in self.entering or transport in self.shaking:
-                self.gone(transport)
-                transport.abort()
-                self._on_crowd()
+            self.gone(transport)
+            transport.abort()
+            self._on_crowd()
         self._watching = False
         if self._crowded():
             self._watch()
@@ -122,6 +123,24 @@ class Doorman:
         """Forget a connection: it has said all, or is lost."""
         self.entering.pop(transport, None)
         self.shaking.pop(transport, None)
+
+
+def _silent(transports: list[asyncio.Transport]) -> list[asyncio.Transport]:
+    """Return those of which nothing waits to be read.
+
+    A loop that is busy for seconds, as when a whole fleet returns, comes late to what was said.
+    """
+    if not hasattr(select, "poll"):
+        return transports  # Windows
+    waiting = select.poll()
+    handles = {}
+    for transport in transports:
+        handle = transport.get_extra_info("socket").fileno()
+        if handle >= 0:
+            handles[handle] = transport
+            waiting.register(handle, select.POLLIN)
+    said = {handle for handle, _ in waiting.poll(0)}
+    return [transport for handle, transport in handles.items() if handle not in said]
 
 
 class StationSocket(ServerConnection):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.headers import build_authorization_basic
 
 from cpo.ocpp.tls import Renewal, TlsFiles, reload, server_context
+from cpo.ocpp.transport import Doorman
 from tests.ocpp.conftest import PASSWORD
 
 FOUR_SUITES = [
@@ -567,6 +569,36 @@ async def test_sec07_a_fleet_that_returns_at_once_is_no_crowd(open_backend):
 
     assert backend.server.online == 40
     assert backend.metrics.ocpp_handshakes.value("crowded") == 0
+
+
+async def test_sec07_what_a_busy_server_has_not_read_is_held_against_nobody():
+    """A fleet keeps the loop busy for seconds: who spoke in time is not taken for silent."""
+
+    class Line:
+        def __init__(self):
+            self.ours, self.theirs = socket.socketpair()
+            self.cut = False
+
+        def get_extra_info(self, name):
+            return {"socket": self.ours}[name]
+
+        def abort(self):
+            self.cut = True
+
+    crowd = []
+    door = Doorman(lambda _: None, patience=60, most=1, on_crowd=lambda: crowd.append(1))
+    spoke, silent, slow = Line(), Line(), Line()
+    for line in (spoke, silent, slow):
+        door.arrived(line)
+    door.spoke(slow)  # not all of its request
+    spoke.theirs.send(b"GET /ocpp/CP1 HTTP/1.1")
+    door._thin_out([slow, spoke, silent])
+
+    assert [line.cut for line in (spoke, silent, slow)] == [False, True, True]
+    assert len(crowd) == 2
+    for line in (spoke, silent, slow):
+        line.ours.close()
+        line.theirs.close()
 
 
 @pytest.mark.parametrize(
