@@ -359,7 +359,7 @@ def transaction_write(row: Values, stored: Values | None) -> Write:
 
 def _progress(transaction: Transaction) -> str:
     """Return the phase, and `settling` while an ended transaction's books are not closed."""
-    if not transaction.open and "settled" not in transaction.flags:
+    if not transaction.open and not transaction.settled:
         return "settling"
     return transaction.phase
 

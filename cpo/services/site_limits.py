@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from cpo.domain.command import Command, CommandKind, Outcome
+from cpo.domain.events import Availability
 from cpo.domain.limits import Purpose
 from cpo.domain.location import Location
 from cpo.domain.session import Session
@@ -522,7 +523,7 @@ class SiteLimits:
         if state is None or ended is None or not {"estimated_end", "stale"} <= ended.flags:
             return False
         here = [c for c in state.connectors.values() if c.evse_id == ended.evse_id]
-        return not here or any(c.availability != "Available" for c in here)
+        return not here or any(c.availability != Availability.AVAILABLE for c in here)
 
     def _known(self, location_id: str, outlet: Outlet) -> Told:
         """Return what the station that an EVSE has now was told about it."""

@@ -369,7 +369,7 @@ class Stations:
         return [
             one.key
             for one in known
-            if (booted and one.running) or (one.missing and "settled" not in one.flags)
+            if (booted and one.running) or (one.missing and not one.settled)
         ]
 
     async def transaction_lost(self, identity: str, key: str) -> None:

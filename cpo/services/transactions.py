@@ -434,7 +434,7 @@ class Transactions:
         self, work: Work, state: StationState, older: Transaction, event: TransactionEvent
     ) -> None:
         """Settle a transaction whose id its station uses for another: nothing of it will come."""
-        if not older.open and "settled" in older.flags:
+        if older.settled:
             return
         flags = {"events_missing"} if older.missing else set()
         if older.open:
@@ -816,7 +816,7 @@ class Transactions:
             snapshot = self._billing.snapshot(transaction)
             if snapshot is None:
                 return False
-            settled = "settled" in transaction.flags
+            settled = transaction.settled
             flags = (transaction.flags - {"settled"}) | {"placed_later"}
             placed = replace(transaction, snapshot=snapshot, flags=flags)
             work = Work()
@@ -840,7 +840,7 @@ class Transactions:
         for transaction in list(state.transactions.values()):
             if transaction.phase is Phase.RESERVED:
                 self._expire_later(state, transaction)
-            elif not transaction.open and "settled" not in transaction.flags:
+            elif not transaction.open and not transaction.settled:
                 self._settle_later(state, transaction)
 
     # --- tasks ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import itertools
 from datetime import timedelta
 
 import pytest
+from charging import PLACE
 
 from cpo.app import status_rules
 from cpo.config import Ocpp
@@ -244,14 +245,7 @@ async def test_map13_the_operators_word_beats_every_status(player, word):
 
 def body(status):
     return {
-        "country_code": "NL",
-        "party_id": "CPO",
-        "publish": True,
-        "address": "Street 1",
-        "city": "Town",
-        "country": "NLD",
-        "coordinates": {"latitude": "52.100000", "longitude": "5.100000"},
-        "time_zone": "Europe/Amsterdam",
+        **PLACE,
         "evses": [
             {
                 "uid": "CP1-uid-1-x",

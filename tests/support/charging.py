@@ -23,6 +23,17 @@ from cpo.services.tokens import Tokens
 from cpo.services.transactions import Transactions
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+PLACE = {
+    "country_code": "NL",
+    "party_id": "CPO",
+    "publish": True,
+    "address": "Street 1",
+    "city": "Town",
+    "country": "NLD",
+    "coordinates": {"latitude": "52.100000", "longitude": "5.100000"},
+    "time_zone": "Europe/Amsterdam",
+}
+"""A location as an operator enters it, without its EVSEs."""
 
 
 class Partners:
@@ -159,14 +170,7 @@ class Charging:
         await self.sites.put_location(
             f"L-{station}",
             {
-                "country_code": "NL",
-                "party_id": "CPO",
-                "publish": True,
-                "address": "Street 1",
-                "city": "Town",
-                "country": "NLD",
-                "coordinates": {"latitude": "52.100000", "longitude": "5.100000"},
-                "time_zone": "Europe/Amsterdam",
+                **PLACE,
                 "evses": [
                     {
                         "uid": f"{station}-uid-{n}-x",

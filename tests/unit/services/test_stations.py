@@ -5,7 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from charging import NOON, Charging
+from charging import NOON, PLACE, Charging
 from waiting import until
 
 from cpo.domain.events import (
@@ -181,14 +181,7 @@ async def test_sec04_no_id_that_partners_see_is_the_identity_of_any_station(
         "connectors": [connector],
     }  # fmt: skip
     body = {
-        "country_code": "NL",
-        "party_id": "CPO",
-        "publish": True,
-        "address": "Street 1",
-        "city": "Town",
-        "country": "NLD",
-        "coordinates": {"latitude": "52.100000", "longitude": "5.100000"},
-        "time_zone": "Europe/Amsterdam",
+        **PLACE,
         "evses": [evse | {name: "NL*CPO*E9"}],
     }
     await charging.sites.put_location("L-9", body, actor="op")
@@ -222,14 +215,7 @@ async def test_an_evse_left_out_of_a_location_is_removed_not_deleted(charging):
     """LOC-10."""
     location = charging.memory.sites.locations["L-CP1"]
     body = {
-        "country_code": "NL",
-        "party_id": "CPO",
-        "publish": True,
-        "address": "Street 1",
-        "city": "Town",
-        "country": "NLD",
-        "coordinates": {"latitude": "52.100000", "longitude": "5.100000"},
-        "time_zone": "Europe/Amsterdam",
+        **PLACE,
         "evses": [],
     }
     await charging.sites.put_location("L-CP1", body, actor="op")
