@@ -366,8 +366,12 @@ class Commands:
         if token is not None and request.kind is CommandKind.START_SESSION:
             tag = self._links.remote_tag(station, token.uid)
         seconds = request.timeout or self._call_timeout
+        id_ = str(uuid.uuid4())
+        if request.kind is CommandKind.RESERVE:
+            # Who names none cancels it by the command's id.
+            parameters = {"reservation_id": id_, **parameters}
         command = Command(
-            id=str(uuid.uuid4()),
+            id=id_,
             kind=request.kind,
             station=station,
             requested_by=request.requested_by,

@@ -231,7 +231,10 @@ EVSE_COMMANDS: dict[CommandKind, tuple[type[Body], str]] = {
     CommandKind.START_SESSION: (Start, "Start charging for a token"),
     CommandKind.STOP_SESSION: (Stop, "Stop the session that runs at the EVSE, or the one named"),
     CommandKind.UNLOCK: (Unlock, "Unlock the connector"),
-    CommandKind.RESERVE: (Reserve, "Reserve the EVSE for a token"),
+    CommandKind.RESERVE: (
+        Reserve,
+        "Reserve the EVSE for a token; without `reservation_id` the command's id is the one",
+    ),
     CommandKind.CANCEL_RESERVATION: (CancelReservation, "Cancel a reservation"),
     CommandKind.AVAILABILITY: (Availability, "Take the EVSE out of service, or back in"),
 }

@@ -269,3 +269,16 @@ async def test_a_started_card_is_not_asked_about_again(charging, link):
 
     assert answer.verdict == "Accepted"
     assert charging.emsp.asked == []
+
+
+@pytest.mark.parametrize("given", [{}, {"reservation_id": "R-7"}])
+async def test_a_reservation_without_an_id_goes_by_that_of_its_command(charging, link, given):
+    """The operator may name one, and needs one to cancel it (CM-16, CM-17)."""
+    request = replace(
+        await start_request(charging), kind=CommandKind.RESERVE, parameters=dict(given)
+    )
+    command = await charging.commands.request(request)
+    await finished(charging, command)
+
+    [told] = link.asked
+    assert told.parameters["reservation_id"] == given.get("reservation_id", command.id)
